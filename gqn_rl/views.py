@@ -1,0 +1,127 @@
+"""Views: pictures of a scene and where each was taken from, the one value that flows through the package."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+IMAGE = "image"
+"""Observation key of one camera picture, uint8 [H, W, 3]."""
+VIEWPOINT = "viewpoint"
+"""Observation key of the camera's viewpoint, float32 [7]."""
+REPRESENTATION = "representation"
+"""Observation key of the scene representation r, float32."""
+
+VIEWPOINT_SIZE = 7
+POSE_CONVENTION = "x y z sin_yaw cos_yaw sin_pitch cos_pitch"
+"""Order of a viewpoint's entries: metres, then radians through sine and cosine, as DeepMind's gqn-datasets reader has it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraPose:
+    """Where a camera stands and where it looks, in the world frame (x forward at yaw 0, z up), without roll.
+
+    Attributes:
+        position_w: x, y, z in metres.
+        yaw_rad: heading about z, counter-clockwise, 0 along +x.
+        pitch_rad: elevation of the line of sight, positive upward.
+    """
+
+    position_w: tuple[float, float, float]
+    yaw_rad: float
+    pitch_rad: float
+
+    @classmethod
+    def look_at(cls, position_w, target_w) -> CameraPose:
+        """Returns the pose at `position_w` whose line of sight passes through `target_w`.
+
+        >>> CameraPose.look_at((1.0, 0.0, 0.0), (0.0, 0.0, 0.0)).forward_w.round(6).tolist()
+        [-1.0, 0.0, 0.0]
+        """
+        dx, dy, dz = np.asarray(target_w, float) - np.asarray(position_w, float)
+        if dx == dy == dz == 0:
+            raise ValueError(f"`target_w` must differ from `position_w`, got {tuple(position_w)} for both.")
+        x, y, z = (float(p) for p in position_w)
+        return cls((x, y, z), float(np.arctan2(dy, dx)), float(np.arctan2(dz, np.hypot(dx, dy))))
+
+    @classmethod
+    def from_viewpoint(cls, viewpoint) -> CameraPose:
+        """Returns the pose that a 7-vector describes (inverse of `viewpoint`)."""
+        x, y, z, sin_yaw, cos_yaw, sin_pitch, cos_pitch = (float(v) for v in viewpoint)
+        return cls((x, y, z), float(np.arctan2(sin_yaw, cos_yaw)), float(np.arctan2(sin_pitch, cos_pitch)))
+
+    @property
+    def viewpoint(self) -> np.ndarray:
+        """The pose as float32 [7], ordered as `POSE_CONVENTION`."""
+        yaw, pitch = self.yaw_rad, self.pitch_rad
+        return np.array([*self.position_w, np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)], np.float32)
+
+    @property
+    def forward_w(self) -> np.ndarray:
+        """Unit vector of the line of sight, float64 [3]."""
+        yaw, pitch = self.yaw_rad, self.pitch_rad
+        return np.array([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)])
+
+
+class Views(NamedTuple):
+    """Pictures and the viewpoints they were taken from, as NumPy arrays or as torch tensors.
+
+    Attributes:
+        images: uint8 [..., K, H, W, 3].
+        viewpoints: float32 [..., K, 7], ordered as `POSE_CONVENTION`.
+    """
+
+    images: Any
+    viewpoints: Any
+
+    def to_torch(self, device: torch.device | str = "cpu") -> Views:
+        """Returns the same views as tensors on `device`; images stay uint8 HWC."""
+        return Views(torch.as_tensor(self.images).to(device), torch.as_tensor(self.viewpoints).to(device))
+
+
+class Scene(Protocol):
+    """A world that can be drawn anew at random and looked at from anywhere; randomness is always an argument."""
+
+    image_size: int
+    state_names: tuple[str, ...]
+
+    def sample(self, rng: np.random.Generator) -> None:
+        """Draws a new random scene."""
+
+    def sample_pose(self, rng: np.random.Generator) -> CameraPose:
+        """Draws a camera pose from the pretraining distribution for the present scene."""
+        ...
+
+    def render(self, pose: CameraPose) -> np.ndarray:
+        """Returns the picture from `pose`, uint8 [image_size, image_size, 3]."""
+        ...
+
+    def state(self) -> np.ndarray:
+        """Returns the true state, float32 [S], one entry for each of `state_names`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Returns JSON-ready facts a data set needs: scene settings, cameras, renderer and MuJoCo versions."""
+        ...
+
+    def close(self) -> None:
+        """Frees the renderer."""
+
+
+def prepare_images(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Turns uint8 [..., H, W, 3] into float [..., 3, H, W] in [0, 1]: the only place where pictures become floats.
+
+    >>> prepare_images(torch.full((2, 4, 4, 3), 255, dtype=torch.uint8)).shape
+    torch.Size([2, 3, 4, 4])
+    """
+    if images.dtype != torch.uint8 or images.shape[-1] != 3:
+        raise ValueError(f"`images` must be uint8 [..., H, W, 3], got {images.dtype} {tuple(images.shape)}.")
+    return images.movedim(-1, -3).to(dtype) / 255
+
+
+def restore_images(images: torch.Tensor) -> torch.Tensor:
+    """Turns float [..., 3, H, W] back into uint8 [..., H, W, 3], clipping to [0, 1] (inverse of `prepare_images`)."""
+    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1)
