@@ -1,0 +1,34 @@
+"""Generative Query Networks as scene representations for reinforcement learning.
+
+Importing the package registers its environments with Gymnasium; everything heavier is loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from gqn_rl.representation import load_encoder
+    from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper
+
+__version__ = "0.1.0"
+__all__ = ["CameraObservation", "GQNObservationWrapper", "__version__", "load_encoder"]
+
+_HOME_OF = {
+    "CameraObservation": "wrappers",
+    "GQNObservationWrapper": "wrappers",
+    "load_encoder": "representation",
+}
+
+gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco_reach:JacoReachEnv")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module `gqn_rl` has no attribute `{name}`")
+    return getattr(importlib.import_module(f"gqn_rl.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
