@@ -1,0 +1,26 @@
+"""Worlds: scenes that can be drawn at random and looked at from anywhere, and the tasks set in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.views import Scene
+
+SCENES: dict[str, Callable[..., Scene]] = {"jaco": JacoScene}
+"""Scenes by the name that `env=` takes."""
+
+ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0"}
+"""The Gymnasium id of the task that is set in each scene."""
+
+
+def make_scene(name: str, **settings: Any) -> Scene:
+    """Returns the scene called `name`.
+
+    Raises:
+        ValueError: for an unknown name; lists the known ones.
+    """
+    if name not in SCENES:
+        raise ValueError(f"`env` must be one of {sorted(SCENES)}, got {name!r}.")
+    return SCENES[name](**settings)

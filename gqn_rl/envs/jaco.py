@@ -1,0 +1,228 @@
+"""JacoScene: a Kinova Jaco arm in the middle of a room with one coloured sphere to reach for."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.util
+import pathlib
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from gqn_rl.envs.cameras import Camera, Dome, Fixed
+from gqn_rl.envs.scene import MujocoScene
+
+ARM_JOINTS = tuple(f"arm_joint_{i}" for i in range(1, 7))
+FINGER_JOINTS = tuple(f"arm_hand_finger_{i}" for i in range(1, 4))
+HAND_SITE = "arm_hand_gripsite"
+
+# Firmware limits of Kinova's actuators (datasheet "KA-75+ KA-58 Specifications"): peak torque N·m, speed rad/s.
+LARGE_ACTUATOR = {"torque": 30.5, "speed": np.deg2rad(36.0)}  # joints 1-3
+SMALL_ACTUATOR = {"torque": 6.8, "speed": np.deg2rad(48.0)}  # joints 4-6
+FINGER_ACTUATOR = {"torque": 1.0, "speed": 5.0}  # Kinova's URDF
+ARM_VELOCITY_GAIN = 500.0  # N·m·s/rad, stiff enough to follow a commanded speed within 0.01 rad/s
+FINGER_VELOCITY_GAIN = 10.0
+TIMESTEP_S = 0.01
+
+ROOM_HALF_SIZE_M = 2.2
+WALL_HEIGHT_M = 2.0
+TARGET_RADIUS_M = 0.1
+
+# Joint angles of a random scene, rad. Joints 2 and 3 stand upright at π; they stay inside the firmware's limits.
+JOINT_RANGES_RAD = {
+    **dict.fromkeys(ARM_JOINTS, (-np.pi, np.pi)),
+    "arm_joint_2": (1.2, 2 * np.pi - 1.2),
+    "arm_joint_3": (0.9, 2 * np.pi - 0.9),
+    **dict.fromkeys(FINGER_JOINTS, (0.15, 1.35)),
+}
+# Where the hand may be in a random scene: distance from the arm's axis and height, m. Keeps it off the floor and in view.
+HAND_AXIS_DISTANCE_M = (0.2, 0.65)
+HAND_HEIGHT_M = (0.12, 0.75)
+# Where the target may be: distance from the arm's axis, and height of its centre when it floats, m.
+TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
+TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
+
+# Saturated targets before desaturated rooms: what stands out is learnt first (docs/pretraining.md has the figures).
+TARGET_COLOURS = {
+    "red": (0.90, 0.10, 0.10),
+    "green": (0.10, 0.75, 0.15),
+    "blue": (0.12, 0.25, 0.95),
+    "yellow": (0.95, 0.85, 0.10),
+    "magenta": (0.90, 0.15, 0.80),
+    "cyan": (0.10, 0.80, 0.85),
+}
+# Pool of materials: a texture built by MuJoCo from two colours.
+WALL_COLOURS = ((0.62, 0.55, 0.50), (0.52, 0.58, 0.62), (0.60, 0.60, 0.52), (0.58, 0.52, 0.60), (0.66, 0.64, 0.62))
+FLOOR_COLOURS = ((0.72, 0.70, 0.66), (0.60, 0.64, 0.66), (0.66, 0.60, 0.55))
+
+DOME_CENTER_W = (0.0, 0.0, 0.28)
+DOME = {"center_w": DOME_CENTER_W, "radius_m": (1.6, 1.9), "elevation_deg": (30.0, 55.0), "aim_jitter_m": 0.05}
+CAMERAS: dict[str, Camera] = {
+    "fixed": Fixed((1.34, 0.0, 1.40), DOME_CENTER_W),
+    "moving": Dome(azimuth_deg=(-150.0, 150.0), **DOME),
+    "heldout": Dome(azimuth_deg=(150.0, 210.0), **DOME),
+}
+"""Where cameras may stand; no pretraining or moving camera ever enters the held-out sixth of the dome."""
+
+
+class JacoScene(MujocoScene):
+    """A random Jaco room: wall and floor material, joint angles, and a target of random colour and position.
+
+    Args:
+        image_size: height and width of pictures in pixels.
+        fovy_deg: vertical field of view.
+        target_on_floor: whether the target rests on the floor (its place is then plain from one picture) or floats.
+    """
+
+    state_names = (
+        *(f"{function}_joint_{i}" for i in range(1, 7) for function in ("sin", "cos")),
+        *(f"finger_{i}" for i in range(1, 4)),
+        *("hand_x", "hand_y", "hand_z", "target_x", "target_y", "target_z"),
+        *(f"{thing}_{channel}" for thing in ("target", "floor", "wall") for channel in ("red", "green", "blue")),
+    )
+    """sin and cos of the arm's angles; finger angles, rad; hand and target in the world frame, m; colours in [0, 1]."""
+
+    def __init__(self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True):
+        super().__init__(copy.copy(_compiled_model()), dict(CAMERAS), image_size, fovy_deg)
+        self.target_on_floor = target_on_floor
+        model = self.model
+        joints = [model.joint(name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
+        self._joint_addresses = np.array([joint.qposadr[0] for joint in joints])
+        self._joint_low, self._joint_high = np.array([JOINT_RANGES_RAD[joint.name] for joint in joints]).T
+        self._hand = model.site(HAND_SITE).id
+        self._target_geom = model.geom("target").id
+        self._target_mocap = model.body("target").mocapid[0]
+        self._floor = model.geom("floor").id
+        self._walls = [model.geom(f"wall_{side}").id for side in range(4)]
+
+    def sample(self, rng: np.random.Generator) -> None:
+        """Draws room, posture and target anew."""
+        self.model.geom_matid[self._floor] = self.model.material(f"floor_{rng.integers(len(FLOOR_COLOURS))}").id
+        self.model.geom_matid[self._walls] = self.model.material(f"wall_{rng.integers(len(WALL_COLOURS))}").id
+        colour = list(TARGET_COLOURS.values())[rng.integers(len(TARGET_COLOURS))]
+        self.model.geom_rgba[self._target_geom, :3] = colour
+        mujoco.mj_resetData(self.model, self.data)
+        self._sample_posture(rng)
+        self._sample_target(rng)
+        mujoco.mj_forward(self.model, self.data)
+
+    def _sample_posture(self, rng: np.random.Generator) -> None:
+        """Draws joint angles until the hand is inside its workspace and no link is below the floor."""
+        while True:
+            self.data.qpos[self._joint_addresses] = rng.uniform(self._joint_low, self._joint_high)
+            mujoco.mj_kinematics(self.model, self.data)
+            x, y, z = self.hand_w
+            in_reach = HAND_AXIS_DISTANCE_M[0] < np.hypot(x, y) < HAND_AXIS_DISTANCE_M[1]
+            links_above_floor = self.data.xpos[1:, 2].min() >= 0.0
+            if in_reach and HAND_HEIGHT_M[0] < z < HAND_HEIGHT_M[1] and links_above_floor:
+                return
+
+    def _sample_target(self, rng: np.random.Generator) -> None:
+        """Draws the target uniformly over the area of its ring."""
+        inner, outer = TARGET_AXIS_DISTANCE_M
+        distance, angle = np.sqrt(rng.uniform(inner**2, outer**2)), rng.uniform(-np.pi, np.pi)
+        height = TARGET_RADIUS_M if self.target_on_floor else rng.uniform(*TARGET_HEIGHT_M)
+        self.data.mocap_pos[self._target_mocap] = distance * np.cos(angle), distance * np.sin(angle), height
+
+    @property
+    def joint_angles_rad(self) -> np.ndarray:
+        """Angles of the six arm joints, then of the three fingers, float64 [9]."""
+        return self.data.qpos[self._joint_addresses]
+
+    @property
+    def hand_w(self) -> np.ndarray:
+        """Position of the grip site in metres, float64 [3]."""
+        return self.data.site_xpos[self._hand]
+
+    @property
+    def target_w(self) -> np.ndarray:
+        """Position of the target's centre in metres, float64 [3]."""
+        return self.data.mocap_pos[self._target_mocap]
+
+    def state(self) -> np.ndarray:
+        """Returns the true state, float32 [S], in the order of `state_names`."""
+        arm, fingers = np.split(self.joint_angles_rad, [len(ARM_JOINTS)])
+        colours = self.model.geom_rgba[self._target_geom, :3], self._colour(self._floor), self._colour(self._walls[0])
+        angles = np.stack([np.sin(arm), np.cos(arm)], axis=1).ravel()
+        return np.concatenate([angles, fingers, self.hand_w, self.target_w, *colours]).astype(np.float32)
+
+    def _colour(self, geom: int) -> tuple[float, ...]:
+        """Returns the mean colour of the material that `geom` wears."""
+        kind, number = self.model.material(self.model.geom_matid[geom]).name.split("_")
+        return {"floor": FLOOR_COLOURS, "wall": WALL_COLOURS}[kind][int(number)]
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the manifest's facts of this scene."""
+        return {**super().describe(), "target_on_floor": self.target_on_floor}
+
+
+@functools.cache
+def _compiled_model() -> mujoco.MjModel:
+    """Builds room, arm, hand and target once per process; every scene works on a copy."""
+    spec = mujoco.MjSpec()
+    spec.modelname = "jaco_room"
+    spec.option.timestep = TIMESTEP_S
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.gravity = [0.0, 0.0, 0.0]  # Kinova's firmware compensates gravity
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.35] * 3, [0.35] * 3
+    spec.worldbody.add_light(pos=[0, 0, 3.5], dir=[0, 0, -1], diffuse=[0.45] * 3, specular=[0.1] * 3, castshadow=False)
+    _add_room(spec)
+    _add_arm(spec)
+    target = spec.worldbody.add_body(name="target", mocap=True)
+    target.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[TARGET_RADIUS_M, 0, 0])
+    return spec.compile()
+
+
+def _add_room(spec: mujoco.MjSpec) -> None:
+    """Adds a floor, four walls and the pool of materials that they may wear."""
+    for kind, colours in (("wall", WALL_COLOURS), ("floor", FLOOR_COLOURS)):
+        for number, colour in enumerate(colours):
+            _add_material(spec, f"{kind}_{number}", colour)
+    half, height = ROOM_HALF_SIZE_M, WALL_HEIGHT_M / 2
+    spec.worldbody.add_geom(
+        name="floor", type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, 0.02], pos=[0, 0, -0.02], material="floor_0"
+    )
+    for side, (x, y) in enumerate(((1, 0), (0, 1), (-1, 0), (0, -1))):
+        size = [0.02, half, height] if x else [half, 0.02, height]
+        spec.worldbody.add_geom(
+            name=f"wall_{side}",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=size,
+            pos=[x * half, y * half, height],
+            material="wall_0",
+        )
+
+
+def _add_material(spec: mujoco.MjSpec, name: str, colour: tuple[float, float, float]) -> None:
+    """Adds a material with a soft vertical gradient around `colour`."""
+    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=32, height=32)
+    texture.builtin = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
+    texture.rgb1, texture.rgb2 = np.clip(np.multiply(colour, 1.05), 0, 1), np.multiply(colour, 0.95)
+    material = spec.add_material(name=name, specular=0.0, shininess=0.0)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+
+
+def _add_arm(spec: mujoco.MjSpec) -> None:
+    """Attaches Kinova's arm and hand at the origin, with a velocity actuator for every joint."""
+    arm, hand = (mujoco.MjSpec.from_file(str(_kinova_folder() / f"jaco_{part}.xml")) for part in ("arm", "hand"))
+    arm.attach(hand, site="wristsite", prefix="hand_")  # both files define the same materials
+    spec.attach(arm, frame=spec.worldbody.add_frame(), prefix="arm_")
+    limits = [LARGE_ACTUATOR] * 3 + [SMALL_ACTUATOR] * 3 + [FINGER_ACTUATOR] * 3
+    for joint, limit in zip((*ARM_JOINTS, *FINGER_JOINTS), limits, strict=True):
+        gain = FINGER_VELOCITY_GAIN if joint in FINGER_JOINTS else ARM_VELOCITY_GAIN
+        actuator = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.set_to_velocity(kv=gain)
+        actuator.ctrllimited = actuator.forcelimited = True
+        actuator.ctrlrange = [-limit["speed"], limit["speed"]]
+        actuator.forcerange = [-limit["torque"], limit["torque"]]
+
+
+def _kinova_folder() -> pathlib.Path:
+    """Finds dm_control's Kinova files (BSD-3-Clause) without importing dm_control."""
+    package = importlib.util.find_spec("dm_control")
+    if package is None or not package.submodule_search_locations:
+        raise FileNotFoundError("The Jaco arm needs dm_control's model files; install `dm_control`.")
+    return pathlib.Path(package.submodule_search_locations[0]) / "third_party" / "kinova"

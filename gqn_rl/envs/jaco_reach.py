@@ -1,0 +1,149 @@
+"""JacoReachEnv: move the hand to the target and stay there, by joint velocities; a new room every episode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from gqn_rl.envs.jaco import ARM_JOINTS, FINGER_JOINTS, JacoScene
+
+PHYSICS_STEPS_PER_ACTION = 10  # of 0.01 s each
+EPISODE_ACTIONS = 50
+REWARD_SCALE_M = 0.2
+SUCCESS_DISTANCE_M = 0.1
+WINDOW_SIZE = 480
+"""Height and width in pixels of what `render()` returns or shows."""
+
+
+class JacoReachEnv(gymnasium.Env):
+    """Reaching with a Kinova Jaco arm (`gqn_rl/JacoReach-v0`).
+
+    Each action holds for 0.1 s. Discrete actions choose backward, still or forward at full speed for each joint; continuous
+    ones are fractions of full speed in [-1, 1]. The reward of a step is exp(−d / 0.2 m), d the distance from the grip site
+    to the target's centre. Episodes last 50 actions and are truncated, never terminated. Observations are the true state, an
+    entry for each of `observation_names` (sin and cos of angles, finger angles in rad, positions in the world frame in m);
+    `CameraObservation` replaces them by pictures.
+
+    Args:
+        action: "discrete" or "continuous".
+        joints: 6 (the arm) or 9 (arm and fingers).
+        render_mode: None, "rgb_array" or "human" (opens a window).
+        scene: keyword arguments of `JacoScene`.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        action: str = "discrete",
+        joints: int = 6,
+        render_mode: str | None = None,
+        scene: dict[str, Any] | None = None,
+    ):
+        if action not in ("discrete", "continuous"):
+            raise ValueError(f"`action` must be 'discrete' or 'continuous', got {action!r}.")
+        if joints not in (6, 9):
+            raise ValueError(f"`joints` must be 6 (the arm) or 9 (with fingers), got {joints!r}.")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"`render_mode` must be None, 'human' or 'rgb_array', got {render_mode!r}.")
+        self.render_mode = render_mode
+        self.scene = JacoScene(**(scene or {}))
+        self.model, self.data = self.scene.model, self.scene.data
+        self.cameras, self.fovy_deg = self.scene.cameras, self.scene.fovy_deg
+        names = (*ARM_JOINTS, *FINGER_JOINTS)[:joints]
+        self._actuators = np.array([self.model.actuator(name).id for name in names])
+        self._full_speed = self.model.actuator_ctrlrange[self._actuators, 1]
+        self._discrete = action == "discrete"
+        self.action_space = (
+            gymnasium.spaces.MultiDiscrete([3] * joints)
+            if self._discrete
+            else gymnasium.spaces.Box(-1.0, 1.0, (joints,), np.float32)
+        )
+        self.observation_names = (
+            *(name for name in self.scene.state_names if name.startswith(("sin_", "cos_"))),
+            *(f"finger_{i}" for i in range(1, joints - 5)),
+            *(f"{vector}_{axis}" for vector in ("hand", "target", "hand_to_target") for axis in "xyz"),
+        )
+        size = len(self.observation_names)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self._num_angles = 12 + joints - 6
+        self._num_actions = 0
+        self._window: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Draws a new room, posture and target."""
+        super().reset(seed=seed)
+        self.scene.sample(self.np_random)
+        self._num_actions = 0
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(), self._info(self._distance())
+
+    def step(self, action):
+        """Holds joint velocities for 0.1 s."""
+        fraction = np.asarray(action) - 1 if self._discrete else np.clip(action, -1.0, 1.0)
+        self.data.ctrl[self._actuators] = fraction * self._full_speed
+        mujoco.mj_step(self.model, self.data, PHYSICS_STEPS_PER_ACTION)
+        mujoco.mj_kinematics(self.model, self.data)  # site positions of the state just reached, not of the step before
+        self._num_actions += 1
+        distance = self._distance()
+        info = self._info(distance)
+        if self.render_mode == "human":
+            self.render()
+        truncated = self._num_actions >= EPISODE_ACTIONS
+        return self._observation(), info["reward_terms"]["closeness"], False, truncated, info
+
+    def _distance(self) -> float:
+        """Distance from the grip site to the target's centre in metres."""
+        return float(np.linalg.norm(self.scene.target_w - self.scene.hand_w))
+
+    def _info(self, distance: float) -> dict[str, Any]:
+        closeness = float(np.exp(-distance / REWARD_SCALE_M))
+        return {
+            "distance": distance,
+            "success": distance < SUCCESS_DISTANCE_M,
+            "reward_terms": {"closeness": closeness},
+        }
+
+    def _observation(self) -> np.ndarray:
+        """Returns the true state, float32, in the order of `observation_names`."""
+        hand, target = self.scene.hand_w, self.scene.target_w
+        angles = self.scene.state()[: self._num_angles]
+        return np.concatenate([angles, hand, target, target - hand]).astype(np.float32)
+
+    def render(self) -> np.ndarray | None:
+        """Returns the fixed camera's view, uint8 [480, 480, 3], or shows it in a window."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("`render()` needs `render_mode`; pass render_mode='rgb_array' to `gymnasium.make`.")
+            return None
+        pose = self.cameras["fixed"].sample(self.np_random)
+        picture = self.scene.render_size(pose, WINDOW_SIZE, WINDOW_SIZE)
+        if self.render_mode == "rgb_array":
+            return picture
+        self._show(picture)
+        return None
+
+    def _show(self, picture: np.ndarray) -> None:
+        """Shows `picture` in a window, which the first call opens."""
+        import matplotlib.pyplot as plt
+
+        if self._window is None:
+            plt.ion()
+            figure, axes = plt.subplots(num="JacoReach", figsize=(5, 5))
+            axes.set_axis_off()
+            self._window = axes.imshow(picture)
+            figure.tight_layout(pad=0)
+        self._window.set_data(picture)
+        plt.pause(1e-3)
+
+    def close(self) -> None:
+        """Closes the window, if one is open."""
+        if self._window is not None:
+            import matplotlib.pyplot as plt
+
+            plt.close(self._window.figure)
+            self._window = None
+        self.scene.close()
