@@ -1,0 +1,233 @@
+"""The generation and inference network: L convolutional LSTM steps that draw a query view onto a canvas.
+
+Legend (the paper's letters): r scene representation, v query viewpoint, x query picture, z_l latents of step l, h^g and
+c^g hidden and cell state of the generation core, h^e and c^e those of the inference core, u canvas. N counts query views,
+s is the side of the hidden maps.
+
+Order inside a step, after the supplement: prior from h^g before z_l enters; the inference core advances; posterior from
+its new h^e; z_l is drawn; the generation core advances; the canvas grows by Δ(h^g).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, GaussianHead, fit_map, gaussian_kl
+
+
+class Drawing(NamedTuple):
+    """What one pass of the generator yields.
+
+    Attributes:
+        mean: mean of the picture's distribution, float32 [N, 3, H, W], about [0, 1].
+        kl: Σ_l KL(q_l ‖ π_l) in nats, float32 [N]; zeros where no posterior was used.
+    """
+
+    mean: Tensor
+    kl: Tensor
+
+
+class Conditioning(nn.Module):
+    """The share of a core's gate pre-activations that r and v have; the same at every step of a shared core.
+
+    Args:
+        r_shape: (C,) for a vector, (C, h, w) for a map.
+        viewpoint_size: entries of v.
+        gates: channels returned.
+        kernel_size: of the core.
+        map_size: s.
+    """
+
+    def __init__(self, r_shape: tuple[int, ...], viewpoint_size: int, gates: int, kernel_size: int, map_size: int):
+        super().__init__()
+        self.map_size = map_size
+        self.from_viewpoint = ConstantMapConv(viewpoint_size, gates, kernel_size, map_size)
+        self.from_r: nn.Module = (
+            ConstantMapConv(r_shape[0], gates, kernel_size, map_size)
+            if len(r_shape) == 1
+            else nn.Conv2d(r_shape[0], gates, kernel_size, padding=kernel_size // 2, bias=False)
+        )
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, ...] and v [B Q, V] to [B Q, gates, s, s]; r's share is computed once for all Q queries."""
+        r = r if r.ndim == 2 else fit_map(r, self.map_size)
+        share_of_r = self.from_r(r)
+        return share_of_r.repeat_interleave(len(v) // len(r), dim=0) + self.from_viewpoint(v)
+
+
+class GenerationCore(nn.Module):
+    """One step of the prior and the generation network."""
+
+    def __init__(
+        self, r_shape: tuple[int, ...], viewpoint_size: int, map_size: int, hidden: int, latent: int, kernel_size: int
+    ):
+        super().__init__()
+        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
+        self.latent_to_gates = nn.Conv2d(latent, 4 * hidden, kernel_size, padding=kernel_size // 2, bias=False)
+        self.lstm = ConvLSTM(hidden, kernel_size)
+        self.prior = GaussianHead(hidden, latent, kernel_size)
+
+    def forward(self, condition: Tensor, z: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Advances h^g and c^g with z_l."""
+        return self.lstm(condition + self.latent_to_gates(z.to(condition.dtype)), hidden, cell)
+
+
+class InferenceCore(nn.Module):
+    """One step of the inference network and the posterior."""
+
+    def __init__(
+        self,
+        r_shape: tuple[int, ...],
+        viewpoint_size: int,
+        map_size: int,
+        hidden: int,
+        latent: int,
+        kernel_size: int,
+        canvas: int,
+        downsample: int,
+    ):
+        super().__init__()
+        pad = kernel_size // 2
+        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
+        self.image_to_map = nn.Conv2d(3, hidden, downsample, stride=downsample)
+        self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
+        self.canvas_to_map = nn.Conv2d(canvas * downsample**2, hidden, 1)
+        self.state_to_gates = nn.Conv2d(2 * hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
+        self.lstm = ConvLSTM(hidden, kernel_size)
+        self.posterior = GaussianHead(hidden, latent, kernel_size)
+
+    def observe(self, r: Tensor, v: Tensor, x: Tensor) -> Tensor:
+        """Returns the gates' share of everything that does not change with l: (x, v, r)."""
+        return self.condition(r, v) + self.image_to_gates(self.image_to_map(x))
+
+    def forward(
+        self, observed: Tensor, h_g: Tensor, packed_canvas: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Advances h^e and c^e with h^g and the canvas."""
+        state = torch.cat([h_g, self.canvas_to_map(packed_canvas).to(h_g.dtype)], dim=1)
+        return self.lstm(observed + self.state_to_gates(state), hidden, cell)
+
+
+class InitialState(nn.Module):
+    """Gives the generation core a first hidden map made from (r, v), so that places can be drawn from a vector (ours)."""
+
+    def __init__(self, r_shape: tuple[int, ...], viewpoint_size: int, hidden: int, map_size: int, features: int = 512):
+        super().__init__()
+        self.shape = (hidden, map_size, map_size)
+        inputs = r_shape[0] + viewpoint_size
+        self.layers = nn.Sequential(
+            *(nn.Linear(inputs, features), nn.ReLU(), nn.Linear(features, features), nn.ReLU()),
+            nn.Linear(features, hidden * map_size**2),
+        )
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, ...] and v [B Q, V] to h^g_0 [B Q, hidden, s, s]."""
+        r = r if r.ndim == 2 else r.mean(dim=(-2, -1))
+        r = r.repeat_interleave(len(v) // len(r), dim=0)
+        return torch.tanh(self.layers(torch.cat([r, v.to(r.dtype)], dim=1))).unflatten(1, self.shape)
+
+
+class Generator(nn.Module):
+    """The conditional image model p(x | v, r) with its posterior.
+
+    The canvas is kept packed, [N, canvas · d², s, s] with d the side of a patch: a d×d/d transposed convolution is then a
+    1×1 convolution, and unpacking is a permutation.
+
+    Args:
+        image_size: H and W of the pictures.
+        r_shape: shape of r, (C,) or (C, h, w).
+        viewpoint_size: entries of v.
+        num_steps: L.
+        shared_cores: whether all steps share one core's weights.
+        hidden_channels: channels of h and c.
+        latent_channels: channels of z_l.
+        canvas_channels: channels of u.
+        kernel_size: of the cores and heads.
+        downsample: d, so that s = H / d.
+        initial_state: "zeros" (the paper) or "projected" (ours: h^g_0 from r and v).
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        r_shape: tuple[int, ...],
+        viewpoint_size: int,
+        num_steps: int,
+        shared_cores: bool,
+        hidden_channels: int,
+        latent_channels: int,
+        canvas_channels: int,
+        kernel_size: int,
+        downsample: int,
+        initial_state: str,
+    ):
+        super().__init__()
+        map_size = image_size // downsample
+        self.num_steps, self.downsample = num_steps, downsample
+        self.hidden_shape = (hidden_channels, map_size, map_size)
+        self.latent_shape = (latent_channels, map_size, map_size)
+        self.canvas_shape = (canvas_channels * downsample**2, map_size, map_size)
+        core = (r_shape, viewpoint_size, map_size, hidden_channels, latent_channels, kernel_size)
+        copies = 1 if shared_cores else num_steps
+        self.generation = nn.ModuleList(GenerationCore(*core) for _ in range(copies))
+        self.inference = nn.ModuleList(InferenceCore(*core, canvas_channels, downsample) for _ in range(copies))
+        self.delta = nn.ModuleList(nn.Conv2d(hidden_channels, self.canvas_shape[0], 1) for _ in range(copies))
+        self.eta = nn.Conv2d(canvas_channels, 3, 1)
+        if initial_state not in ("zeros", "projected"):
+            raise ValueError(f"`initial_state` must be 'zeros' or 'projected', got {initial_state!r}.")
+        self.initial_state = (
+            InitialState(r_shape, viewpoint_size, hidden_channels, map_size) if initial_state == "projected" else None
+        )
+
+    def infer(self, r: Tensor, v: Tensor, x: Tensor, noise: Tensor | None = None) -> Drawing:
+        """Draws with latents from the posterior q(z | x, v, r) and measures how far it is from the prior.
+
+        Args:
+            r: scene representations [B, ...].
+            v: query viewpoints [B Q, V], the Q of one scene together.
+            x: query pictures, float [B Q, 3, H, W] in [0, 1].
+            noise: standard normal [L, B Q, *latent_shape], drawn when not given.
+        """
+        generation, inference = self._conditions(r, v), [core.observe(r, v, x) for core in self.inference]
+        h_g, c_g, u = self._start(r, v)
+        h_e, c_e = torch.zeros_like(h_g), torch.zeros_like(c_g)
+        kl = torch.zeros(len(v), device=v.device)
+        for step in range(self.num_steps):
+            i = step % len(self.generation)
+            prior = self.generation[i].prior(h_g)
+            h_e, c_e = self.inference[i](inference[i], h_g, u, h_e, c_e)
+            posterior = self.inference[i].posterior(h_e)
+            z = posterior.sample(None if noise is None else noise[step])
+            kl = kl + gaussian_kl(posterior, prior)
+            h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
+            u = u + self.delta[i](h_g)
+        return Drawing(self.render(u), kl)
+
+    def generate(self, r: Tensor, v: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
+        """Draws with latents from the prior π(z | v, r): samples, or its means where `sample` is false."""
+        generation = self._conditions(r, v)
+        h_g, c_g, u = self._start(r, v)
+        for step in range(self.num_steps):
+            i = step % len(self.generation)
+            prior: Gaussian = self.generation[i].prior(h_g)
+            z = prior.sample(None if noise is None else noise[step]) if sample else prior.mean
+            h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
+            u = u + self.delta[i](h_g)
+        return Drawing(self.render(u), torch.zeros(len(v), device=v.device))
+
+    def render(self, packed_canvas: Tensor) -> Tensor:
+        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W]."""
+        return self.eta(F.pixel_shuffle(packed_canvas, self.downsample)).float()
+
+    def _conditions(self, r: Tensor, v: Tensor) -> list[Tensor]:
+        return [core.condition(r, v) for core in self.generation]
+
+    def _start(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns h^g_0, c^g_0 and u_0 for N = B Q queries."""
+        zeros = r.new_zeros((len(v), *self.hidden_shape))
+        h_g = zeros if self.initial_state is None else self.initial_state(r, v)
+        return h_g, zeros, r.new_zeros((len(v), *self.canvas_shape))

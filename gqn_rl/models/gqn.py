@@ -1,0 +1,160 @@
+"""GQN: the Generative Query Network of Eslami, Rezende et al., Science 360:1204 (2018)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gqn_rl.models.encoders import ENCODERS
+from gqn_rl.models.generator import Drawing, Generator
+from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
+
+IMAGE_SIZE_MULTIPLE = 16
+
+
+class GQN(nn.Module):
+    """Scene representation and view prediction: r = Σ_k ψ(x_k, v_k), then log p(x | v, r) ≥ ELBO.
+
+    B counts scenes, K context views, Q query views of a scene. Pictures arrive as uint8 [B, K, H, W, 3].
+
+    Args:
+        image_size: H = W, a multiple of 16.
+        viewpoint_size: entries of a viewpoint.
+        encoder: "pyramid", "tower", "pool" (the paper's) or "gated" (ours).
+        r_channels: channels of r.
+        num_steps: L, steps of the generator.
+        shared_cores: whether the L steps share their weights.
+        hidden_channels: channels of the recurrent state.
+        latent_channels: channels of each z_l.
+        canvas_channels: channels of the canvas u.
+        kernel_size: of the recurrent cores, odd.
+        downsample: side of the patch that one cell of the recurrent state draws.
+        initial_state: "zeros" (the paper) or "projected" (ours).
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        viewpoint_size: int = VIEWPOINT_SIZE,
+        encoder: str = "tower",
+        r_channels: int = 256,
+        num_steps: int = 12,
+        shared_cores: bool = False,
+        hidden_channels: int = 128,
+        latent_channels: int = 3,
+        canvas_channels: int = 128,
+        kernel_size: int = 5,
+        downsample: int = 4,
+        initial_state: str = "zeros",
+    ):
+        super().__init__()
+        if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
+            raise ValueError(f"`image_size` must be a multiple of 16 and of `downsample`, got {image_size}.")
+        if encoder not in ENCODERS:
+            raise ValueError(f"`encoder` must be one of {sorted(ENCODERS)}, got {encoder!r}.")
+        if kernel_size % 2 == 0 or num_steps < 1:
+            raise ValueError(f"`kernel_size` must be odd and `num_steps` ≥ 1, got {kernel_size} and {num_steps}.")
+        self.config: dict[str, Any] = {
+            "image_size": image_size,
+            "viewpoint_size": viewpoint_size,
+            "encoder": encoder,
+            "r_channels": r_channels,
+            "num_steps": num_steps,
+            "shared_cores": shared_cores,
+            "hidden_channels": hidden_channels,
+            "latent_channels": latent_channels,
+            "canvas_channels": canvas_channels,
+            "kernel_size": kernel_size,
+            "downsample": downsample,
+            "initial_state": initial_state,
+        }
+        self.image_size = image_size
+        self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
+        self.representation_shape: tuple[int, ...] = self.encoder.shape
+        self.generator = Generator(
+            image_size,
+            self.representation_shape,
+            viewpoint_size,
+            num_steps,
+            shared_cores,
+            hidden_channels,
+            latent_channels,
+            canvas_channels,
+            kernel_size,
+            downsample,
+            initial_state,
+        )
+
+    def encode_views(self, views: Views) -> Tensor:
+        """Returns ψ(x_k, v_k) for views of shape [B, K, ...]: [B, K, *representation_shape]."""
+        batch, num_views = views.images.shape[:2]
+        images = prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+        return self.encoder(images, views.viewpoints.flatten(0, 1)).unflatten(0, (batch, num_views))
+
+    def encode(self, views: Views) -> Tensor:
+        """Returns r, the sum of ψ over the K views, float32 [B, *representation_shape]."""
+        return self.encode_views(views).float().sum(dim=1)
+
+    def infer(self, r: Tensor, query: Views, noise: Tensor | None = None) -> Drawing:
+        """Draws the query views [B, Q, ...] with latents from the posterior; see `Generator.infer`."""
+        return self.generator.infer(r, query.viewpoints.flatten(0, 1), self._pictures(query), noise)
+
+    def generate(self, r: Tensor, viewpoints: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
+        """Draws viewpoints [B, Q, V] with latents from the prior; see `Generator.generate`."""
+        return self.generator.generate(r, viewpoints.flatten(0, 1), sample, noise)
+
+    def loss(
+        self,
+        context: Views,
+        query: Views,
+        *,
+        sigma: float,
+        latents: bool = True,
+        kl_weight: float = 1.0,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the negative ELBO in nats per query picture, and its terms.
+
+        Args:
+            context: views [B, K, ...] that r is made of.
+            query: views [B, Q, ...] to predict.
+            sigma: standard deviation of the pixels' normal distribution, pixels in [0, 1].
+            latents: False leaves the posterior out: z at the prior's mean, no KL (a warm-up for r).
+            kl_weight: weight of the KL; 1 is the ELBO.
+            noise: standard normal [L, B Q, *latent_shape] of the posterior, drawn when not given.
+
+        Returns:
+            The scalar to minimise, and "nll", "kl" (nats per picture) and "mse" (per pixel channel) without gradient.
+        """
+        r = self.encode(context)
+        drawing = self.infer(r, query, noise) if latents else self.generate(r, query.viewpoints, sample=False)
+        squared_error = (drawing.mean - self._pictures(query).float()).square().flatten(1)  # [B Q, 3 H W]
+        mse, kl = squared_error.mean(), drawing.kl.mean()
+        nll = gaussian_nll(mse, squared_error.shape[1], sigma)
+        return nll + kl_weight * kl, {"nll": nll.detach(), "kl": kl.detach(), "mse": mse.detach()}
+
+    def predict(self, context: Views, query_viewpoints: Tensor, sample: bool = True) -> Tensor:
+        """Predicts pictures at query viewpoints [B, Q, V] from the prior: float32 [B, Q, 3, H, W], about [0, 1]."""
+        drawing = self.generate(self.encode(context), query_viewpoints, sample)
+        return drawing.mean.unflatten(0, query_viewpoints.shape[:2])
+
+    def reconstruct(self, context: Views, query: Views) -> Tensor:
+        """Redraws the query views with latents from the posterior: float32 [B, Q, 3, H, W]."""
+        return self.infer(self.encode(context), query).mean.unflatten(0, query.images.shape[:2])
+
+    def _pictures(self, views: Views) -> Tensor:
+        """Returns the pictures of views [B, Q, ...] as float [B Q, 3, H, W]."""
+        return prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+
+
+def gaussian_nll(mse: Tensor, num_values: int, sigma: float) -> Tensor:
+    """Returns −log N(x | mean, σ²) in nats for `num_values` values whose mean squared error is `mse`."""
+    return num_values * (mse / (2 * sigma**2) + nll_floor_per_value(sigma))
+
+
+def nll_floor_per_value(sigma: float) -> float:
+    """Returns the negative log-likelihood in nats of a perfectly predicted value: log σ + ½ log 2π."""
+    return math.log(sigma) + 0.5 * math.log(2 * math.pi)

@@ -1,0 +1,109 @@
+"""Building blocks of the scene models: constant-map convolution, convolutional LSTM, Gaussian heads, closed-form KL."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Gaussian(NamedTuple):
+    """A diagonal normal distribution.
+
+    Attributes:
+        mean: [N, C, s, s].
+        log_std: natural logarithm of the standard deviation, [N, C, s, s].
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """Draws by reparameterisation; `noise` is standard normal of the mean's shape, drawn here when not given."""
+        noise = torch.randn_like(self.mean) if noise is None else noise
+        return self.mean + self.log_std.exp() * noise
+
+
+def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
+    """Returns KL(q ‖ p) in nats for each of the N elements, float32 [N]."""
+    q_mean, q_log_std, p_mean, p_log_std = (t.float() for t in (*q, *p))
+    squared_distance = (q_mean - p_mean).square() + (2 * q_log_std).exp()
+    kl = p_log_std - q_log_std + 0.5 * squared_distance * (-2 * p_log_std).exp() - 0.5
+    return kl.flatten(1).sum(1)
+
+
+class GaussianHead(nn.Module):
+    """Maps a hidden map [N, hidden, s, s] to a Gaussian over a latent map [N, latent, s, s] by one convolution."""
+
+    def __init__(self, hidden_channels: int, latent_channels: int, kernel_size: int):
+        super().__init__()
+        self.conv = nn.Conv2d(hidden_channels, 2 * latent_channels, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, hidden: Tensor) -> Gaussian:
+        """Returns the distribution in float32, whatever precision the convolution ran in."""
+        mean, log_std = self.conv(hidden).float().chunk(2, dim=1)
+        return Gaussian(mean, log_std)
+
+
+class ConstantMapConv(nn.Module):
+    """A zero-padded convolution over a vector that is broadcast to a map, without making the map.
+
+    On a constant map, a k×k convolution has only k×k different outputs: one for the interior and one for each way in
+    which padding cuts the kernel. They are computed on a k×k map and repeated. The result is that of `nn.Conv2d`.
+
+    Args:
+        in_channels: length of the vector.
+        out_channels: channels of the map returned.
+        kernel_size: k, odd.
+        map_size: height and width of the map returned.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, map_size: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.small_size = min(kernel_size, map_size)
+        half = self.small_size // 2
+        positions = torch.arange(map_size)
+        from_end = self.small_size - (map_size - positions)
+        rows = torch.where(positions <= half, positions, torch.maximum(torch.full_like(positions, half), from_end))
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """Maps [N, in_channels] to [N, out_channels, map_size, map_size]."""
+        small = self.conv(vector[:, :, None, None].expand(-1, -1, self.small_size, self.small_size))
+        return small[:, :, self.rows][:, :, :, self.rows]
+
+
+class ConvLSTM(nn.Module):
+    """A convolutional LSTM core whose input arrives already summed to gate pre-activations.
+
+    Keeping the input's convolutions outside lets those over constant inputs run once instead of at every step.
+    """
+
+    def __init__(self, hidden_channels: int, kernel_size: int):
+        super().__init__()
+        self.hidden_to_gates = nn.Conv2d(
+            hidden_channels, 4 * hidden_channels, kernel_size, padding=kernel_size // 2
+        )
+
+    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Advances one step.
+
+        Args:
+            inputs: the inputs' share of the gates' pre-activations, [N, 4 hidden, s, s].
+            hidden: [N, hidden, s, s].
+            cell: [N, hidden, s, s].
+
+        Returns:
+            The new hidden and cell maps, in this order.
+        """
+        forget, admit, emit, candidate = (inputs + self.hidden_to_gates(hidden)).chunk(4, dim=1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(admit) * torch.tanh(candidate)
+        return torch.sigmoid(emit) * torch.tanh(cell), cell
+
+
+def fit_map(r: Tensor, size: int) -> Tensor:
+    """Averages a representation map [B, C, h, w] down to [B, C, size, size] where it is larger."""
+    return r if r.shape[-2:] == (size, size) else F.adaptive_avg_pool2d(r, size)
