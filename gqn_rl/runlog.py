@@ -47,7 +47,7 @@ class Every:
 
     def __call__(self, step: int) -> bool:
         """Tells whether the clock strikes at `step`."""
-        return bool(self.num_steps) and step % self.num_steps == 0
+        return step % self.num_steps == 0 if self.num_steps else False
 
 
 class Until:
@@ -76,7 +76,7 @@ class RunLog:
     >>> with RunLog(folder, tensorboard=False) as log:
     ...     log.log(10, {"train/loss": 0.5})
     ...     log.log(20, {"train/loss": 0.25, "probe/r2": 0.75})
-    >>> print((Path(folder) / "progress.csv").read_text())
+    >>> print((Path(folder) / "progress.csv").read_text().strip())
     step,train/loss,probe/r2
     10,0.5,
     20,0.25,0.75
@@ -174,4 +174,4 @@ def _open_events(folder: Path, start_step: int) -> Any:
     """Opens a TensorBoard writer; TensorBoard then forgets older events beyond `start_step`."""
     from torch.utils.tensorboard import SummaryWriter  # here, because it takes a second to import
 
-    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step > 0 else None)
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step > 0 else 0)

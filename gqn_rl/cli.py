@@ -1,0 +1,201 @@
+"""What every command line shares: Hydra configs, threads, run headers, and errors that are one clear sentence.
+
+@command("pretrain")
+def main(cfg: DictConfig) -> None: ...
+
+if __name__ == "__main__":
+    main()
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import hydra
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import gqn_rl
+from gqn_rl.runlog import write_atomic
+
+PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_control", "hydra-core", "safetensors")
+"""Distributions whose versions a run records."""
+
+TRACEBACK_VARIABLE = "HYDRA_FULL_ERROR"
+"""Environment variable with which a user asks for tracebacks instead of sentences."""
+
+_KIND_OF = {bool: "a truth value", int: "an integer", float: "a number"}
+
+USER_ERRORS = (ValueError, FloatingPointError, OSError, MissingMandatoryValue, HydraException)
+"""What a user can cause; every other exception is a bug and keeps its traceback."""
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Turns `main(cfg)` into a command line that reads `gqn_rl/configs/<config_name>.yaml` and its overrides.
+
+    Errors that a user can cause end it with one sentence on stderr and exit status 1, Ctrl-C with 130; bugs keep their
+    traceback. The config's `threads` is applied first (see `use_threads`).
+    """
+
+    settings = {"version_base": "1.3", "config_path": "pkg://gqn_rl.configs", "config_name": config_name}
+
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def job(cfg: DictConfig) -> None:
+            check_types(cfg, compose(config_name, _group_choices()))
+            if "threads" in cfg:
+                use_threads(cfg.threads)
+            main(cfg)
+
+        @functools.wraps(main)
+        def run() -> None:
+            if TRACEBACK_VARIABLE in os.environ:
+                hydra.main(**settings)(job)()
+                return
+            with _errors_as_sentences(), _hydra_raises():
+                hydra.main(**settings)(_errors_as_sentences()(job))()
+
+        return run
+
+    return decorate
+
+
+def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
+    """Refuses a setting whose default is a number or a truth value and which was given as something else.
+
+    A float may be given as an integer, and every setting may be null.
+    """
+    for key, default in defaults.items():
+        name, value = f"{prefix}{key}", OmegaConf.select(given, str(key))
+        if isinstance(default, DictConfig) and isinstance(value, DictConfig):
+            check_types(value, default, f"{name}.")
+        elif isinstance(default, bool | int | float) and value is not None:
+            allowed = (int, float) if isinstance(default, float) else (type(default),)
+            if type(value) not in allowed:
+                raise ValueError(f"`{name}` must be {_KIND_OF[type(default)]} like {default}, got {value!r}.")
+
+
+def available_cores() -> int:
+    """Returns the number of CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # absent on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets how many threads torch computes with in this process.
+
+    Args:
+        threads: the number, at least 1. None means a fair share: all cores this process may use, divided among the
+            processes that torchrun started on this machine; OMP_NUM_THREADS, where a user has set it, is left alone.
+    """
+    import torch  # here, because plotting does without it
+
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if threads is None and local_processes == 1 and "OMP_NUM_THREADS" in os.environ:
+        return
+    if threads is None:
+        threads = max(1, available_cores() // local_processes)
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"`threads` must be null (all cores) or an integer of at least 1, got {threads!r}.")
+    torch.set_num_threads(threads)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, of this package and of the packages that decide what a run computes."""
+    found = {"python": sys.version.split()[0], "gqn_rl": gqn_rl.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_run_header(folder: str | Path, cfg: DictConfig) -> None:
+    """Writes the resolved config and the versions in use to `config.yaml` and `versions.json` of a run folder."""
+    write_atomic(Path(folder) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_atomic(Path(folder) / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+
+def sentence(error: BaseException) -> str:
+    """Says in one sentence what went wrong, with the valid choices where there are any.
+
+    >>> sentence(ValueError("`num_views` must be in [1, 20], got 0."))
+    '`num_views` must be in [1, 20], got 0.'
+    """
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"`{group}` has no choice `{choice}`{_suggest(choice, error.options)}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"`{error.full_key}` has no value: give one with `{error.full_key}=...`."
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        parent = cause.parent_node
+        if isinstance(parent, DictConfig):
+            valid = sorted(str(key) for key in parent if key != "hydra")
+            return f"there is no setting `{cause.full_key}`{_suggest(str(cause.key), valid)}"
+        return _first_line(error) + " " + _first_line(cause)
+    if isinstance(error, HydraException):
+        return _first_line(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full{_at_file(error)}: free some room and give the same command again."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{_at_file(error)}."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _suggest(given: str, valid: Sequence[str]) -> str:
+    """Ends a sentence about an unknown name with the nearest valid one and the list of all."""
+    near = difflib.get_close_matches(given, valid, n=1)
+    hint = f", did you mean `{near[0]}`?" if near else "."
+    return f"{hint} Valid: {', '.join(valid)}." if valid else hint
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") + "."
+
+
+def _at_file(error: OSError) -> str:
+    return f" at `{error.filename}`" if error.filename else ""
+
+
+def _group_choices() -> list[str]:
+    """Returns those overrides of the running command that choose a config of a group."""
+    running = HydraConfig.get()
+    return [item for item in running.overrides.task if item.split("=")[0].lstrip("+") in running.runtime.choices]
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """Ends the process with one sentence on stderr when a user's error arises inside."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("Interrupted. The same command continues where it can.", file=sys.stderr)
+        sys.exit(130)
+    except USER_ERRORS as error:
+        print(f"Error: {sentence(error)}\n({TRACEBACK_VARIABLE}=1 shows where it arose.)", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Makes Hydra raise errors to its caller instead of printing them and ending the process itself."""
+    os.environ[TRACEBACK_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(TRACEBACK_VARIABLE, None)
