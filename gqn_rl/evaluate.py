@@ -1,0 +1,127 @@
+"""Runs an agent for whole episodes on fixed seeds, and says how well it did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+DISTANCE, SUCCESS = "distance", "success"
+"""Keys of `info` at an episode's last step; environments without them leave their columns empty."""
+
+
+class Agent(Protocol):
+    """Whatever predicts actions as Stable-Baselines3's models do."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]:
+        """Returns actions [num_envs, ...] and the agent's memory."""
+        ...
+
+
+class RandomAgent:
+    """Draws actions uniformly from `action_space`: the zero of the normalised score."""
+
+    def __init__(self, action_space: Any, seed: int):
+        self._action_space = action_space
+        self._action_space.seed(seed)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]:
+        """Returns a random action for each observation; nothing is remembered."""
+        batch = next(iter(observation.values())) if isinstance(observation, Mapping) else observation
+        return np.stack([self._action_space.sample() for _ in range(len(batch))]), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """What happened in E episodes.
+
+    Attributes:
+        returns: undiscounted sums of rewards, float [E].
+        final_distances: metres to the target at the last step, float [E]; NaN where the environment gives none.
+        successes: 1 or 0 at the last step, float [E]; NaN where the environment gives none.
+    """
+
+    returns: np.ndarray
+    final_distances: np.ndarray
+    successes: np.ndarray
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over episodes."""
+        return float(self.returns.mean())
+
+    def row(self) -> dict[str, float | str | None]:
+        """Returns the columns of `eval.csv`; what the environment does not tell stays empty."""
+        return {
+            "mean_return": self.mean_return,
+            "std_return": float(self.returns.std()),
+            "mean_final_distance": _mean_or_none(self.final_distances),
+            "success_rate": _mean_or_none(self.successes),
+            "returns": _joined(self.returns),
+            "final_distances": _joined(self.final_distances),
+        }
+
+
+def run_episodes(
+    agent: Agent, envs: VecEnv, num_episodes: int, seed: int, on_step: Callable[[list[dict]], object] | None = None
+) -> Episodes:
+    """Runs `num_episodes` whole episodes, as many side by side as there are environments, with deterministic actions.
+
+    Episode i starts from `reset(seed=seed + i)`, whatever the number of environments.
+
+    Args:
+        agent: chooses the actions.
+        envs: the evaluation environments, used by nobody else.
+        num_episodes: E.
+        seed: of the first episode.
+        on_step: called after every step with the environments' infos.
+    """
+    if num_episodes < 1:
+        raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
+    rounds = [_one_round(agent, envs, seed + i, on_step) for i in range(0, num_episodes, envs.num_envs)]
+    return Episodes(*(np.concatenate(part)[:num_episodes] for part in zip(*rounds, strict=True)))
+
+
+def _one_round(agent: Agent, envs: VecEnv, seed: int, on_step: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs the first episode of every environment; returns returns, final distances and successes, [num_envs] each."""
+    envs.seed(seed)
+    observation, memory = envs.reset(), None
+    starts = running = np.ones(envs.num_envs, bool)
+    returns, distances, successes = np.zeros(envs.num_envs), *np.full((2, envs.num_envs), np.nan)
+    while running.any():
+        actions, memory = agent.predict(observation, state=memory, episode_start=starts, deterministic=True)
+        observation, rewards, starts, infos = envs.step(actions)
+        returns += rewards * running
+        for i in np.flatnonzero(running & starts):
+            distances[i] = infos[i].get(DISTANCE, np.nan)
+            successes[i] = infos[i].get(SUCCESS, np.nan)
+        running = running & ~starts
+        if on_step is not None:
+            on_step(infos)
+    return returns, distances, successes
+
+
+def normalised_score(returns: Any, random_return: float, oracle_return: float) -> Any:
+    """Returns 100 · (return − random) / (oracle − random).
+
+    >>> normalised_score(15.0, random_return=10.0, oracle_return=20.0)
+    50.0
+    """
+    if oracle_return == random_return:
+        raise ValueError(f"`oracle_return` must differ from `random_return`, got {oracle_return} for both.")
+    return 100.0 * (returns - random_return) / (oracle_return - random_return)
+
+
+def _mean_or_none(values: np.ndarray) -> float | None:
+    return None if np.isnan(values).any() else float(values.mean())
+
+
+def _joined(values: np.ndarray) -> str | None:
+    return None if np.isnan(values).any() else ";".join(f"{value:.6g}" for value in values)

@@ -1,0 +1,16 @@
+"""From an environment's true state to what an agent sees: camera views, or the representation r of them."""
+
+from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
+from gqn_rl.wrappers.camera import CameraObservation
+from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env
+from gqn_rl.wrappers.representation import GQNObservationWrapper
+
+__all__ = [
+    "REPRESENTATIONS",
+    "CameraObservation",
+    "GQNObservationWrapper",
+    "GQNVecEnv",
+    "GQNVectorEnv",
+    "make_env",
+    "make_vec_env",
+]

@@ -1,0 +1,116 @@
+"""Batched twins of GQNObservationWrapper: one forward pass per step for all environments side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap
+from gqn_rl.wrappers.representation import Viewpoint
+
+
+class GQNVecEnv(VecEnvWrapper):
+    """GQNObservationWrapper for Stable-Baselines3's vector environments; terminal observations are encoded too.
+
+    The encoder runs in the main process alone, whatever the environments' workers. Arguments as for
+    `GQNObservationWrapper`, but `viewpoint` can only be a constant.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        encoder: Encoder | str,
+        context: Context = "current",
+        window: int = 4,
+        include_viewpoint: bool = True,
+        viewpoint: Viewpoint | None = None,
+        keep: Sequence[str] = (),
+    ):
+        self._map = RepresentationMap(
+            encoder,
+            venv.observation_space,
+            num_envs=venv.num_envs,
+            context=context,
+            window=window,
+            include_viewpoint=include_viewpoint,
+            viewpoint=viewpoint,
+            keep=keep,
+        )
+        super().__init__(venv, observation_space=self._map.observation_space)
+
+    def reset(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """Resets every environment and its context."""
+        self._map.forget()
+        return self._map.step(self.venv.reset())
+
+    def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:  # type: ignore[override]
+        """Encodes the new views together with the last views of the episodes that have just ended."""
+        views, rewards, dones, infos = self.venv.step_wait()
+        ended = np.flatnonzero(dones)
+        last = [infos[i]["terminal_observation"] for i in ended]
+        observations, last = self._map.step_with_last(views, last, ended)
+        for i, observation in zip(ended, last, strict=True):
+            infos[i]["terminal_observation"] = observation
+        return observations, rewards, dones, infos
+
+
+class GQNVectorEnv(gym.vector.VectorWrapper):
+    """GQNObservationWrapper for Gymnasium's vector environments, in each of their autoreset modes.
+
+    NEXT_STEP: the step after an episode's end starts a new context. SAME_STEP: `infos["final_obs"]` is encoded with
+    the ended episode's context. DISABLED: `reset(options={"reset_mask": ...})` starts new contexts where the mask is
+    set. Arguments as for `GQNObservationWrapper`, but `viewpoint` can only be a constant.
+    """
+
+    def __init__(
+        self,
+        env: gym.vector.VectorEnv,
+        encoder: Encoder | str,
+        context: Context = "current",
+        window: int = 4,
+        include_viewpoint: bool = True,
+        viewpoint: Viewpoint | None = None,
+        keep: Sequence[str] = (),
+    ):
+        super().__init__(env)
+        self._map = RepresentationMap(
+            encoder,
+            env.single_observation_space,
+            num_envs=env.num_envs,
+            context=context,
+            window=window,
+            include_viewpoint=include_viewpoint,
+            viewpoint=viewpoint,
+            keep=keep,
+        )
+        self.single_observation_space = self._map.observation_space
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
+        self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self._ended = np.zeros(env.num_envs, bool)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets all environments, or those that `options["reset_mask"]` names, and their contexts."""
+        mask = (options or {}).get("reset_mask")
+        restarted = np.flatnonzero(np.ones(self.num_envs, bool) if mask is None else mask)
+        views, infos = self.env.reset(seed=seed, options=options)
+        self._ended[restarted] = False
+        self._map.forget(restarted)
+        return self._map.step_some(views, restarted), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Encodes the new views together with the last views of episodes that were replaced within the step."""
+        views, rewards, terminated, truncated, infos = self.env.step(actions)
+        if self._mode == AutoresetMode.NEXT_STEP:
+            self._map.forget(np.flatnonzero(self._ended))
+        self._ended = terminated | truncated
+        replaced = np.flatnonzero(self._ended) if self._mode == AutoresetMode.SAME_STEP else np.array([], int)
+        observations, last = self._map.step_with_last(views, [infos["final_obs"][i] for i in replaced], replaced)
+        for i, observation in zip(replaced, last, strict=True):
+            infos["final_obs"][i] = observation
+        return observations, rewards, terminated, truncated, infos

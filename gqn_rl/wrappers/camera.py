@@ -1,0 +1,113 @@
+"""CameraObservation: looks at any MuJoCo environment through a camera instead of reading its true state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from gqn_rl.envs.cameras import Camera
+from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, OffscreenRenderer, shared_renderer
+from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
+
+_CAMERA_STREAM = 0xCA3E7A
+"""Keeps a camera's random numbers apart from those that the environment draws from the same seed."""
+
+
+def viewpoint_space() -> gym.spaces.Box:
+    """Returns the space of a viewpoint: an unbounded position, then sines and cosines in [-1, 1]."""
+    low = np.array([-np.inf] * 3 + [-1] * 4, np.float32)
+    return gym.spaces.Box(low, -low, (VIEWPOINT_SIZE,), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCamera:
+    """A camera that the environment's MJCF file defines, wherever the physics has carried it; its roll is left out."""
+
+    name: str
+
+    def pose(self, data: mujoco.MjData) -> CameraPose:
+        """Returns where the camera stands in `data`."""
+        camera = data.camera(self.name)
+        return CameraPose.look_at(camera.xpos, camera.xpos - camera.xmat.reshape(3, 3)[:, 2])
+
+
+class CameraObservation(
+    gym.ObservationWrapper[dict[str, np.ndarray], Any, Any], gym.utils.RecordConstructorArgs
+):
+    """Replaces the observation by a picture and the viewpoint it was taken from.
+
+    Works on any environment whose `unwrapped` has a MuJoCo `model` and `data`. The camera draws a pose at every reset
+    and step from a random stream of its own, seeded by `reset(seed=...)`: the environment's own draws stay the same
+    whether it is looked at or not.
+
+    Args:
+        env: the environment.
+        camera: an object with `.sample(rng) -> CameraPose`, or the name of one of the environment's cameras
+            (`env.unwrapped.cameras`, such as "fixed", "moving", "heldout"), or of a camera in its MJCF file.
+        size: height and width of the picture in pixels.
+
+    >>> from gqn_rl.envs.cameras import Fixed
+    >>> env = CameraObservation(gym.make("Reacher-v5"), Fixed((0.4, 0.0, 0.5), (0.0, 0.0, 0.0)), size=32)
+    >>> observation, info = env.reset(seed=0)
+    >>> observation["image"].shape, observation["viewpoint"].shape
+    ((32, 32, 3), (7,))
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], camera: Camera | str, size: int = 64):
+        gym.utils.RecordConstructorArgs.__init__(self, camera=camera, size=size)
+        super().__init__(env)
+        if not isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel):
+            raise ValueError(f"`env` must have a MuJoCo `model` and `data` to be looked at, {env.unwrapped} has none.")
+        if size < 1:
+            raise ValueError(f"`size` must be at least 1 pixel, got {size}.")
+        self.size = size
+        self.camera = _find_camera(env.unwrapped, camera)
+        self.observation_space = gym.spaces.Dict(
+            {IMAGE: gym.spaces.Box(0, 255, (size, size, 3), np.uint8), VIEWPOINT: viewpoint_space()}
+        )
+        self._camera_rng = np.random.default_rng()
+        self._renderer: OffscreenRenderer | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets the environment and, when a seed is given, the camera's random stream."""
+        if seed is not None:
+            self._camera_rng = np.random.default_rng([seed, _CAMERA_STREAM])
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> dict[str, np.ndarray]:
+        """Returns {"image": uint8 [size, size, 3], "viewpoint": float32 [7]} of the environment's present state."""
+        env: Any = self.unwrapped
+        pose = self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
+        if self._renderer is None:
+            self._renderer = shared_renderer(env.model, self.size, self.size)
+        image = self._renderer.render(env.model, env.data, pose, self._fovy_deg)
+        return {IMAGE: image, VIEWPOINT: pose.viewpoint}
+
+    @property
+    def _fovy_deg(self) -> float:
+        """Vertical field of view: the MJCF camera's, else the environment's, else the renderer's default."""
+        env: Any = self.unwrapped
+        if isinstance(self.camera, ModelCamera):
+            return float(env.model.camera(self.camera.name).fovy[0])
+        return float(getattr(env, "fovy_deg", DEFAULT_FOVY_DEG))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_renderer": None}  # a renderer belongs to its process
+
+
+def _find_camera(env: Any, camera: Camera | str) -> Camera | ModelCamera:
+    """Resolves a camera's name; an object is returned as it is."""
+    if not isinstance(camera, str):
+        return camera
+    own: dict[str, Camera] = getattr(env, "cameras", {})
+    if camera in own:
+        return own[camera]
+    in_model = [env.model.camera(i).name for i in range(env.model.ncam)]
+    if camera in in_model:
+        return ModelCamera(camera)
+    names = [*own, *in_model] or "none; give a camera object instead"
+    raise ValueError(f"`camera` must be one of this environment's cameras ({names}), got {camera!r}.")

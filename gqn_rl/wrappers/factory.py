@@ -1,0 +1,145 @@
+"""One task, many observations: environments that differ by one word, `repr`."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+import gqn_rl  # registers the environments
+from gqn_rl.envs.cameras import Camera
+from gqn_rl.views import IMAGE, VIEWPOINT, Views
+from gqn_rl.wrappers.batched import GQNVecEnv
+from gqn_rl.wrappers.camera import CameraObservation
+from gqn_rl.wrappers.context import Encoder, resolve_encoder
+from gqn_rl.wrappers.representation import GQNObservationWrapper
+
+REPRESENTATIONS = ("oracle", "pixels", "gqn", "random_encoder")
+"""What an agent may see: the true state, pictures, r of a pretrained encoder, r of an untrained one."""
+_ENCODED = ("gqn", "random_encoder")
+
+
+def make_env(
+    env_id: str,
+    repr: str = "gqn",
+    camera: Camera | str = "moving",
+    encoder: Encoder | str | None = None,
+    *,
+    size: int | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+    **representation: Any,
+) -> gym.Env[Any, Any]:
+    """Makes one environment as an agent sees it.
+
+    Args:
+        env_id: the task's Gymnasium id.
+        repr: one of `REPRESENTATIONS`.
+        camera: see `CameraObservation`; repr="oracle" looks through none.
+        encoder: the encoder of repr="gqn" or "random_encoder"; for the latter see `gqn_rl.representation.random_encoder`.
+        size: height and width of the pictures; by default the encoder's, or 64 without one.
+        env_kwargs: keyword arguments of the environment itself.
+        **representation: further arguments of `GQNObservationWrapper`.
+    """
+    encoder = _encoder_for(repr, encoder)
+    env = _camera_env(env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
+    return env if encoder is None else GQNObservationWrapper(env, encoder, **representation)
+
+
+def make_vec_env(
+    env_id: str,
+    repr: str = "gqn",
+    camera: Camera | str = "moving",
+    encoder: Encoder | str | None = None,
+    *,
+    num_envs: int = 1,
+    seed: int = 0,
+    subprocesses: bool = False,
+    monitor_dir: str | pathlib.Path | None = None,
+    size: int | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+    **representation: Any,
+) -> VecEnv:
+    """Makes `num_envs` environments for Stable-Baselines3, seeded `seed`, `seed + 1`, …; the encoder reads them in one batch.
+
+    Args:
+        env_id: the task's Gymnasium id.
+        repr: one of `REPRESENTATIONS`.
+        camera: see `CameraObservation`.
+        encoder: as for `make_env`.
+        num_envs: number of environments side by side.
+        seed: of the first environment.
+        subprocesses: one spawned process per environment instead of all in this one; the encoder stays in this one.
+        monitor_dir: folder of Stable-Baselines3's monitor files, appended to where they exist; None writes none.
+        size: as for `make_env`.
+        env_kwargs: keyword arguments of the environment itself.
+        **representation: further arguments of `GQNVecEnv`.
+    """
+    if num_envs < 1:
+        raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+    encoder = _encoder_for(repr, encoder)
+    make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
+    files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
+    starts = [functools.partial(_monitored, make, file, one_thread=subprocesses) for file in files]
+    envs: VecEnv = SubprocVecEnv(starts, start_method="spawn") if subprocesses else DummyVecEnv(starts)
+    envs.seed(seed)
+    return envs if encoder is None else GQNVecEnv(envs, encoder, **representation)
+
+
+def random_views(
+    env_id: str,
+    camera: Camera | str,
+    *,
+    size: int,
+    num_views: int = 512,
+    seed: int = 0,
+    env_kwargs: dict[str, Any] | None = None,
+    views_per_episode: int = 4,
+) -> Views:
+    """Looks at random states of an environment: the pictures that a random encoder is standardised on.
+
+    Returns:
+        images uint8 [num_views, size, size, 3] and viewpoints float32 [num_views, 7].
+    """
+    env = _camera_env(env_id, "pixels", camera, size, env_kwargs or {})
+    env.action_space.seed(seed)
+    seen = []
+    while len(seen) < num_views:
+        seen.append(env.reset(seed=seed)[0] if not seen else env.reset()[0])
+        seen += [env.step(env.action_space.sample())[0] for _ in range(views_per_episode - 1)]
+    env.close()
+    images, viewpoints = (np.stack([view[key] for view in seen[:num_views]]) for key in (IMAGE, VIEWPOINT))
+    return Views(images, viewpoints)
+
+
+def _encoder_for(repr: str, encoder: Encoder | str | None) -> Encoder | None:
+    """Returns the loaded encoder of a representation, None where it has none."""
+    if repr not in REPRESENTATIONS:
+        raise ValueError(f"`repr` must be one of {list(REPRESENTATIONS)}, got {repr!r}.")
+    if repr not in _ENCODED:
+        return None
+    if encoder is None:
+        raise ValueError(f"`encoder` must be given with repr={repr!r}: an encoder, or the path or name of one.")
+    return resolve_encoder(encoder)
+
+
+def _picture_size(size: int | None, encoder: Encoder | None) -> int:
+    return size or (64 if encoder is None else encoder.image_size)
+
+
+def _camera_env(env_id: str, repr: str, camera: Camera | str, size: int, env_kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    """Makes the environment as far as its pictures, or its true state for the oracle."""
+    env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
+    return env if repr == "oracle" else CameraObservation(env, camera, size)
+
+
+def _monitored(make: Any, file: pathlib.Path | None, *, one_thread: bool) -> Monitor:
+    """Makes one environment with its monitor file; in a worker process of its own it keeps torch to one thread."""
+    if one_thread:
+        torch.set_num_threads(1)
+    return Monitor(make(), None if file is None else str(file), override_existing=False)

@@ -1,0 +1,95 @@
+"""GQNObservationWrapper: one environment's views replaced by the scene representation r."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from gqn_rl.views import IMAGE, VIEWPOINT, CameraPose
+from gqn_rl.wrappers.camera import viewpoint_space
+from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap, as_viewpoint
+
+Viewpoint = Sequence[float] | np.ndarray | CameraPose
+"""A viewpoint as a 7-vector or as the pose it describes."""
+
+
+class GQNObservationWrapper(
+    gym.ObservationWrapper[dict[str, np.ndarray], Any, Any], gym.utils.RecordConstructorArgs
+):
+    """Replaces camera views by r, the sum of the frozen encoder's ψ(x, v) over the views that `context` names.
+
+    The observation is {"representation": float32 r, "viewpoint": float32 [7], and the keys in `keep`}.
+
+    Args:
+        env: an environment that observes {"image", "viewpoint"} (`CameraObservation` makes one of any MuJoCo
+            environment), {"image"}, or a bare picture; pictures are uint8 [H, W, 3] of the encoder's size.
+        encoder: the frozen encoder, or the path or name of one.
+        context: "current" (this frame), "window" (the last `window` frames) or "episode" (all since the reset).
+        window: number of frames of context="window".
+        include_viewpoint: whether the observation has "viewpoint" too.
+        viewpoint: the viewpoint of environments that observe none: a constant, or a callable of the environment.
+        keep: observation keys to hand through unchanged.
+
+    >>> from gqn_rl.envs.cameras import Fixed
+    >>> from gqn_rl.wrappers import CameraObservation
+    >>> class Means:  # stands for load_encoder("jaco")
+    ...     image_size, representation_shape = 32, (3,)
+    ...     def encode_views(self, images, viewpoints):
+    ...         return images.mean(axis=(1, 2), dtype=np.float32)
+    >>> env = CameraObservation(gym.make("Reacher-v5"), Fixed((0.4, 0.0, 0.5), (0.0, 0.0, 0.0)), size=32)
+    >>> env = GQNObservationWrapper(env, Means(), context="episode")
+    >>> {key: space.shape for key, space in env.observation_space.items()}
+    {'representation': (3,), 'viewpoint': (7,)}
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        encoder: Encoder | str,
+        context: Context = "current",
+        window: int = 4,
+        include_viewpoint: bool = True,
+        viewpoint: Viewpoint | Callable[[gym.Env], Viewpoint] | None = None,
+        keep: Sequence[str] = (),
+    ):
+        gym.utils.RecordConstructorArgs.__init__(
+            self, encoder=encoder, context=context, window=window, include_viewpoint=include_viewpoint,
+            viewpoint=viewpoint, keep=keep,
+        )  # fmt: skip
+        super().__init__(env)
+        self._ask_viewpoint = viewpoint if callable(viewpoint) else None
+        self._map = RepresentationMap(
+            encoder,
+            env.observation_space if self._ask_viewpoint is None else _with_viewpoint(env.observation_space),
+            num_envs=1,
+            context=context,
+            window=window,
+            include_viewpoint=include_viewpoint,
+            viewpoint=None if callable(viewpoint) else viewpoint,
+            keep=keep,
+        )
+        self.observation_space = self._map.observation_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts a new episode with an empty context."""
+        self._map.forget()
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> dict[str, np.ndarray]:
+        """Adds the view to the context and returns the observation with r in its place."""
+        parts = dict(observation) if isinstance(observation, Mapping) else {IMAGE: observation}
+        if self._ask_viewpoint is not None:
+            parts[VIEWPOINT] = as_viewpoint(self._ask_viewpoint(self.env))
+        batch = {key: np.asarray(value)[None] for key, value in parts.items()}
+        return {key: value[0] for key, value in self._map.step(batch).items()}
+
+
+def _with_viewpoint(space: gym.Space[Any]) -> gym.spaces.Dict:
+    """Returns the observation space with the viewpoint that a callable adds; an error when there is one already."""
+    parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {IMAGE: space}
+    if VIEWPOINT in parts:
+        raise ValueError("`viewpoint` was given, but the environment already observes one; leave it out.")
+    return gym.spaces.Dict({**parts, VIEWPOINT: viewpoint_space()})

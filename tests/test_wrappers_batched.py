@@ -1,0 +1,146 @@
+"""The batched twins give exactly what separately wrapped environments give, terminal observations included."""
+
+import functools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from gqn_rl.envs.cameras import Dome
+from gqn_rl.views import REPRESENTATION
+from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
+from gqn_rl.wrappers.factory import random_views
+
+SIZE, NUM_ENVS, NUM_STEPS = 16, 3, 9
+CAMERA = Dome((0.0, 0.0, 0.0), (0.5, 0.7), (0.0, 360.0), (30.0, 70.0))
+CONTEXTS = pytest.mark.parametrize("context", ["current", "window", "episode"])
+
+
+class FakeEncoder:
+    """ψ = (mean red, green and blue of the picture, x of the camera); counts its forward passes."""
+
+    image_size, representation_shape, num_calls = SIZE, (4,), 0
+
+    def encode_views(self, images, viewpoints):
+        self.num_calls += 1
+        return np.concatenate([images.mean((1, 2)), viewpoints[:, :1]], axis=1).astype(np.float32)
+
+
+def camera_env(episode_steps):
+    """Returns Reacher seen by a moving camera, with episodes of a length of their own."""
+    return CameraObservation(gym.make("Reacher-v5", max_episode_steps=episode_steps), CAMERA, SIZE)
+
+
+def wrapped_env(episode_steps, context):
+    return GQNObservationWrapper(camera_env(episode_steps), FakeEncoder(), context, window=2)
+
+
+LENGTHS = (2, 3, 5)
+
+
+def actions():
+    return np.random.default_rng(0).uniform(-1, 1, (NUM_STEPS, NUM_ENVS, 2)).astype(np.float32)
+
+
+def assert_same(one, other):
+    """Compares observations key by key."""
+    assert set(one) == set(other)
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], rtol=1e-5, atol=1e-5)
+
+
+@CONTEXTS
+def test_the_sb3_twin_equals_wrapped_environments(context):
+    """twin(VecEnv) == VecEnv(wrapper) over several episodes, with one forward pass a step."""
+    encoder = FakeEncoder()
+    twin = GQNVecEnv(DummyVecEnv([functools.partial(camera_env, n) for n in LENGTHS]), encoder, context, window=2)
+    apart = DummyVecEnv([functools.partial(wrapped_env, n, context) for n in LENGTHS])
+    assert twin.observation_space == apart.observation_space
+    twin.seed(7)
+    apart.seed(7)
+    assert_same(twin.reset(), apart.reset())
+    num_ends = 0
+    for action in actions():
+        one, other = twin.step(action), apart.step(action)
+        assert_same(one[0], other[0])
+        for reward, info in ((1, 3), (2, 3)):
+            np.testing.assert_array_equal(one[reward], other[reward])
+            assert len(one[info]) == NUM_ENVS
+        for i in np.flatnonzero(one[2]):
+            assert_same(one[3][i]["terminal_observation"], other[3][i]["terminal_observation"])
+            num_ends += 1
+    assert num_ends == 8
+    assert encoder.num_calls == 1 + NUM_STEPS
+
+
+@CONTEXTS
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_gymnasium_twin_equals_wrapped_environments(context, mode):
+    """The same in every autoreset mode; with DISABLED the ended environments are reset by mask."""
+    twin = GQNVectorEnv(
+        SyncVectorEnv([functools.partial(camera_env, n) for n in LENGTHS], autoreset_mode=mode),
+        FakeEncoder(), context, window=2,
+    )  # fmt: skip
+    apart = SyncVectorEnv([functools.partial(wrapped_env, n, context) for n in LENGTHS], autoreset_mode=mode)
+    assert twin.single_observation_space == apart.single_observation_space
+    assert_same(twin.reset(seed=7)[0], apart.reset(seed=7)[0])
+    for action in actions():
+        one, other = twin.step(action), apart.step(action)
+        assert_same(one[0], other[0])
+        ended = one[2] | one[3]
+        np.testing.assert_array_equal(ended, other[2] | other[3])
+        if mode == AutoresetMode.SAME_STEP:
+            for i in np.flatnonzero(ended):
+                assert_same(one[4]["final_obs"][i], other[4]["final_obs"][i])
+        if mode == AutoresetMode.DISABLED and ended.any():
+            resets = [envs.reset(options={"reset_mask": ended.copy()})[0] for envs in (twin, apart)]
+            assert_same(*resets)
+
+
+def test_observations_are_not_overwritten_by_later_steps():
+    """What a rollout buffer keeps by reference stays as it was."""
+    twin = GQNVecEnv(DummyVecEnv([functools.partial(camera_env, 5)]), FakeEncoder(), "episode")
+    first = twin.reset()
+    copy = first[REPRESENTATION].copy()
+    twin.step(np.zeros((1, 2), np.float32))
+    np.testing.assert_array_equal(first[REPRESENTATION], copy)
+
+
+def test_vector_environments_differ_by_repr_alone(tmp_path):
+    """The same seed starts the same episodes for every representation, and Monitor writes one file each."""
+    spaces, rewards = {}, []
+    for repr in ("oracle", "pixels", "gqn"):
+        envs = make_vec_env(
+            "Reacher-v5", repr, CAMERA, FakeEncoder(), num_envs=2, seed=3, size=SIZE, monitor_dir=tmp_path / repr
+        )
+        envs.reset()
+        rewards.append(envs.step(np.zeros((2, 2), np.float32))[1])
+        spaces[repr] = envs.observation_space
+        envs.close()
+        assert len(list((tmp_path / repr).glob("*.monitor.csv"))) == 2
+    np.testing.assert_array_equal(rewards[0], rewards[1])
+    np.testing.assert_array_equal(rewards[0], rewards[2])
+    assert spaces["oracle"].shape == (10,)
+    assert set(spaces["pixels"]) == {"image", "viewpoint"} and set(spaces["gqn"]) == {"representation", "viewpoint"}
+
+
+@pytest.mark.slow
+def test_subprocesses_give_what_one_process_gives():
+    """Spawned workers render the same views; the encoder runs in the main process."""
+    seen = []
+    for subprocesses in (False, True):
+        envs = make_vec_env("Reacher-v5", "gqn", CAMERA, FakeEncoder(), num_envs=2, seed=3, subprocesses=subprocesses)
+        envs.reset()
+        seen.append(envs.step(np.zeros((2, 2), np.float32))[0])
+        envs.close()
+    assert_same(*seen)
+
+
+def test_random_views_are_varied_and_repeatable():
+    """The asked number of views, the same for the same seed, none twice."""
+    one, two = (random_views("Reacher-v5", CAMERA, size=SIZE, num_views=10, seed=1) for _ in range(2))
+    assert one.images.shape == (10, SIZE, SIZE, 3) and one.viewpoints.shape == (10, 7)
+    np.testing.assert_array_equal(one.images, two.images)
+    assert len(np.unique(one.viewpoints, axis=0)) == 10
