@@ -48,7 +48,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     Errors that a user can cause end it with one sentence on stderr and exit status 1, Ctrl-C with 130; bugs keep their
     traceback. The config's `threads` is applied first (see `use_threads`).
     """
-
     settings = {"version_base": "1.3", "config_path": "pkg://gqn_rl.configs", "config_name": config_name}
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -77,8 +76,8 @@ def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> No
 
     A float may be given as an integer, and every setting may be null.
     """
-    for key, default in defaults.items():
-        name, value = f"{prefix}{key}", OmegaConf.select(given, str(key))
+    for key in map(str, defaults):
+        name, default, value = f"{prefix}{key}", OmegaConf.select(defaults, key), OmegaConf.select(given, key)
         if isinstance(default, DictConfig) and isinstance(value, DictConfig):
             check_types(value, default, f"{name}.")
         elif isinstance(default, bool | int | float) and value is not None:
