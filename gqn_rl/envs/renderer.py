@@ -120,6 +120,8 @@ class OffscreenRenderer:
         for eye in self._mjv.camera:
             eye.frustum_top = half_height * eye.frustum_near
             eye.frustum_bottom = -eye.frustum_top
+        self._context.make_current()  # other renderers of this process, ours or not, have buffers of their own
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._mjr)
         mujoco.mjr_render(self._rect, self._mjv, self._mjr)
         mujoco.mjr_readPixels(self._upside_down, None, self._rect, self._mjr)
         return self._upside_down[::-1].copy()
