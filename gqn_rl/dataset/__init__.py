@@ -1,0 +1,10 @@
+"""Multi-view data: many random scenes, each seen from many random poses, on disk and in batches.
+
+Knows only the `Scene` protocol: whatever answers it can be turned into a data set.
+"""
+
+from gqn_rl.dataset.batches import Batch, draw_batch, prefetch
+from gqn_rl.dataset.generate import generate
+from gqn_rl.dataset.multiview import MultiViewDataset
+
+__all__ = ["Batch", "MultiViewDataset", "draw_batch", "generate", "prefetch"]
