@@ -72,7 +72,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
 
 def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
-    """Refuses a setting whose default is a number or a truth value and which was given as something else.
+    """Refuses a setting that was given as another kind of value than its default: number, truth value, group.
 
     A float may be given as an integer, and every setting may be null.
     """
@@ -80,6 +80,8 @@ def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> No
         name, default, value = f"{prefix}{key}", OmegaConf.select(defaults, key), OmegaConf.select(given, key)
         if isinstance(default, DictConfig) and isinstance(value, DictConfig):
             check_types(value, default, f"{name}.")
+        elif isinstance(default, DictConfig):
+            raise ValueError(f"`{name}` holds several settings, give them one by one{_suggest('', list(default))}")
         elif isinstance(default, bool | int | float) and value is not None:
             allowed = (int, float) if isinstance(default, float) else (type(default),)
             if type(value) not in allowed:
