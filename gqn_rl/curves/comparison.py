@@ -1,0 +1,112 @@
+"""The comparison: runs grouped by environment and agent, and the scale on which they are scored.
+
+Score = 100 * (return - random) / (oracle - random). `random` is the mean return of a random agent on the evaluation
+seeds, from `run.json`. `oracle` is what agents on the true state end with: each oracle run's final return, averaged
+over the oracle runs of the same environment and agent. A run's final value is the mean of its last
+`NUM_FINAL_EVALUATIONS` evaluations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Literal
+
+import numpy as np
+
+from gqn_rl.curves.runs import Run
+from gqn_rl.curves.statistics import on_common_grid
+
+ORACLE = "oracle"
+REFERENCE = "gqn"
+"""The representation that ratios are taken against."""
+NUM_FINAL_EVALUATIONS = 3
+FEW_SEEDS = 5
+"""Below this many seeds an interval is too narrow to be relied on."""
+REPR_ORDER = (ORACLE, REFERENCE, "pixels", "vae", "random_encoder")
+
+Axis = Literal["env_steps", "hours"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The runs of one environment and one agent, with the returns that score 0 and 100.
+
+    Attributes:
+        random_return: scores 0.
+        oracle_return: scores 100; None when scores cannot be formed, and returns then stay as they are.
+    """
+
+    env: str
+    agent: str
+    runs: tuple[Run, ...]
+    random_return: float
+    oracle_return: float | None
+
+    @property
+    def cameras(self) -> list[str]:
+        """Cameras to compare under: all that a run other than the oracle has looked through."""
+        looking = {run.camera for run in self.runs if run.repr != ORACLE}
+        return sorted(looking or {run.camera for run in self.runs})
+
+    def cells(self, camera: str) -> dict[str, list[Run]]:
+        """Returns the runs under `camera` by representation.
+
+        The oracle never looks through its camera, so where it was not run under this one, another's runs stand in.
+        """
+        reprs = sorted({run.repr for run in self.runs}, key=_rank)
+        cells = {name: [run for run in self.runs if (run.repr, run.camera) == (name, camera)] for name in reprs}
+        oracles = [run for run in self.runs if run.repr == ORACLE]
+        if oracles and not cells[ORACLE]:
+            stand_in = min(run.camera for run in oracles)
+            cells[ORACLE] = [run for run in oracles if run.camera == stand_in]
+        return {name: runs for name, runs in cells.items() if runs}
+
+    def score(self, returns: np.ndarray) -> np.ndarray:
+        """Returns normalised scores, or the returns themselves when there is no oracle to normalise by."""
+        if self.oracle_return is None:
+            return returns
+        return 100 * (returns - self.random_return) / (self.oracle_return - self.random_return)
+
+    def final_scores(self, runs: list[Run]) -> np.ndarray:
+        """Returns each run's final score, float64 [n]."""
+        return self.score(np.array([final_value(run.returns) for run in runs]))
+
+    def curves(self, runs: list[Run], axis: Axis = "env_steps") -> tuple[np.ndarray, np.ndarray]:
+        """Returns the grid, float64 [T], that all `runs` cover and their scores on it, float64 [n, T].
+
+        T is 0 where seeds on machines of different speed share no hour; sharing no step is refused.
+        """
+        grid, returns = on_common_grid([getattr(run, axis) for run in runs], [run.returns for run in runs])
+        if axis == "env_steps" and len(grid) == 0:
+            folders = ", ".join(f"`{run.folder}`" for run in runs)
+            raise ValueError(f"{folders} have no environment steps in common, so no common curve; finish the shorter.")
+        return grid, self.score(returns)
+
+
+def compare(runs: list[Run]) -> list[Comparison]:
+    """Groups runs by environment and agent and finds the returns that score 0 and 100; warns when there are none."""
+    groups = sorted({(run.env, run.agent) for run in runs})
+    return [_comparison(env, agent, [r for r in runs if (r.env, r.agent) == (env, agent)]) for env, agent in groups]
+
+
+def final_value(values: np.ndarray) -> float:
+    """Returns the mean of the last evaluations of a run, float64 [T]."""
+    return float(np.mean(values[-NUM_FINAL_EVALUATIONS:]))
+
+
+def _comparison(env: str, agent: str, runs: list[Run]) -> Comparison:
+    random_return = float(np.mean([run.random_return for run in runs]))
+    oracle_finals = [final_value(run.returns) for run in runs if run.repr == ORACLE]
+    oracle_return = float(np.mean(oracle_finals)) if oracle_finals else None
+    if oracle_return is None:
+        warnings.warn(f"{env} with {agent} has no oracle run: returns are shown, not scores.", stacklevel=3)
+    elif oracle_return <= random_return:
+        what = f"ends at {oracle_return:.2f}, not above the random agent's {random_return:.2f}"
+        warnings.warn(f"The oracle of {env} with {agent} {what}: returns are shown, not scores.", stacklevel=3)
+        oracle_return = None
+    return Comparison(env, agent, tuple(runs), random_return, oracle_return)
+
+
+def _rank(repr_name: str) -> tuple[int, str]:
+    return (REPR_ORDER.index(repr_name) if repr_name in REPR_ORDER else len(REPR_ORDER), repr_name)

@@ -1,0 +1,118 @@
+"""The figures: learning curves with one panel for each camera, over environment steps or wall-clock hours."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Axis, Comparison
+from gqn_rl.curves.runs import Run
+from gqn_rl.curves.statistics import bootstrap, iqm, percentile_interval
+
+# Okabe and Ito's colours, which the colour-blind can tell apart; a representation has the same one in every figure.
+COLOURS = {
+    "oracle": "#000000",
+    "gqn": "#0072B2",
+    "pixels": "#D55E00",
+    "vae": "#009E73",
+    "random_encoder": "#CC79A7",
+}
+OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
+LABELS = {
+    "oracle": "true state (oracle)",
+    "gqn": "GQN representation",
+    "pixels": "raw pixels",
+    "vae": "VAE representation",
+    "random_encoder": "untrained encoder",
+}
+AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
+PANEL_SIZE_IN = (4.4, 3.4)
+
+
+def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.Generator) -> list[Path]:
+    """Draws one figure and writes it as `path`.png and `path`.svg.
+
+    Args:
+        comparison: the runs to draw, panel by panel.
+        axis: what to draw them over, `"env_steps"` or `"hours"`.
+        path: where to write, without ending.
+        rng: source of the bootstrap.
+
+    Returns:
+        The two files.
+    """
+    cameras = comparison.cameras
+    width, height = PANEL_SIZE_IN
+    figure = Figure(figsize=(width * len(cameras), height + 0.7), layout="constrained")
+    panels = figure.subplots(1, len(cameras), sharey=True, squeeze=False)[0]
+    for panel, camera in zip(panels, cameras, strict=True):
+        _draw_panel(panel, comparison, camera, axis, rng)
+    panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
+    figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
+    caption = textwrap.fill(_caption(comparison, axis), width=int(PANEL_SIZE_IN[0] * len(cameras) * 20))
+    figure.supxlabel(caption, fontsize=7, x=0.01, ha="left")
+    return [_save(figure, path.with_name(f"{path.name}.{ending}")) for ending in ("png", "svg")]
+
+
+def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rng: np.random.Generator) -> None:
+    cells = comparison.cells(camera)
+    unknown = [name for name in cells if name not in COLOURS]
+    spare = {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
+    for name, runs in cells.items():
+        _draw_cell(panel, comparison, runs, axis, COLOURS.get(name) or spare[name], LABELS.get(name, name), rng)
+    references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
+    for reference in references:
+        panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    panel.set_title(f"{camera} camera", fontsize=10)
+    panel.set_xlabel(AXIS_LABELS[axis])
+    if axis == "env_steps":
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.legend(fontsize=7, frameon=False)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_cell(
+    panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, colour: str, label: str, rng: np.random.Generator
+) -> None:
+    """Draws single seeds thin, their interquartile mean thick, and its bootstrap interval as a band."""
+    grid, scores = comparison.curves(runs, axis)
+    seeds = f"{label}, {len(runs)} seed{'s' if len(runs) > 1 else ''}"
+    for run in runs:
+        panel.plot(getattr(run, axis), comparison.score(run.returns), color=colour, linewidth=0.6, alpha=0.4)
+    if len(grid) == 0:  # seeds that share no hour have no common curve
+        panel.plot([], [], color=colour, label=seeds)
+        return
+    marker = "o" if len(grid) == 1 else None
+    panel.plot(grid, iqm(scores), color=colour, linewidth=1.8, marker=marker, markersize=3, label=seeds)
+    samples = bootstrap(iqm, [scores], rng)
+    if samples is not None:
+        panel.fill_between(grid, *percentile_interval(samples), color=colour, alpha=0.18, linewidth=0)
+
+
+def _caption(comparison: Comparison, axis: Axis) -> str:
+    fewest = min(len(runs) for camera in comparison.cameras for runs in comparison.cells(camera).values())
+    episodes = " or ".join(map(str, sorted({run.num_episodes for run in comparison.runs})))
+    text = "Thick: interquartile mean over seeds; band: 95 % bootstrap interval; thin: single seeds."
+    text += f" {episodes} episodes an evaluation."
+    if comparison.oracle_return is not None:
+        text += f" Oracle: mean of its last {NUM_FINAL_EVALUATIONS} evaluations, return {comparison.oracle_return:.1f}."
+    if fewest < FEW_SEEDS:
+        text += f" As few as {fewest} seed{'s' if fewest > 1 else ''} a curve: differences may be chance."
+    if axis == "hours" or any(run.pretraining for run in comparison.runs):
+        text += " Pretraining of a representation is not included."
+    return text
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Writes the figure; the same curves give the same bytes, so that figures can be kept under version control."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    date = {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": "gqn_rl"}):
+        figure.savefig(path, dpi=160, metadata=date)
+    return path

@@ -1,0 +1,98 @@
+"""What is measured beside the curves: final score, area, success, steps to a share of the oracle, ratios of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+
+from gqn_rl.curves.comparison import REFERENCE, Comparison, final_value
+from gqn_rl.curves.runs import Run
+from gqn_rl.curves.statistics import Estimate, estimate, first_crossing, iqm, mean_height
+
+LEVELS = (50, 80)
+"""Scores, in per cent of the oracle, to which the environment steps are counted."""
+UNDEFINED = Estimate(np.nan, np.nan, np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One cell of the comparison: IQM over its seeds, each measure with its bootstrap interval.
+
+    Attributes:
+        num_steps: environment steps that every seed of the cell has reached.
+        final: score after training (a return when there is no oracle).
+        area: mean score over the steps that all cells of the camera have reached.
+        success: share of successful episodes after training, in [0, 1].
+        steps_50, steps_80: environment steps until the IQM curve first reaches that score; infinity when it never does.
+        ratio_50, ratio_80: those steps divided by the ones of `gqn`; NaN when neither gets there or there is no `gqn`.
+    """
+
+    env: str
+    agent: str
+    camera: str
+    repr: str
+    seeds: int
+    num_steps: int
+    final: Estimate
+    area: Estimate
+    success: Estimate
+    steps_50: Estimate
+    steps_80: Estimate
+    ratio_50: Estimate
+    ratio_80: Estimate
+
+
+def measure(comparison: Comparison, rng: np.random.Generator) -> list[Row]:
+    """Returns one row for each camera and representation of a comparison; `rng` is the source of the bootstrap."""
+    rows = []
+    for camera in comparison.cameras:
+        cells = comparison.cells(camera)
+        horizon = min(run.env_steps[-1] for runs in cells.values() for run in runs)
+        rows += [_row(comparison, camera, name, cells, horizon, rng) for name in cells]
+    return rows
+
+
+def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: float, rng: np.random.Generator) -> Row:
+    runs: list[Run] = cells[name]
+    grid, scores = comparison.curves(runs)
+    steps, ratios = {}, {}
+    for level in LEVELS:
+        steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, rng)
+    early = grid <= max(horizon, grid[0])
+    return Row(
+        comparison.env,
+        comparison.agent,
+        camera,
+        name,
+        seeds=len(runs),
+        num_steps=int(grid[-1]),
+        final=estimate(iqm, [comparison.final_scores(runs)], rng),
+        area=estimate(lambda s: mean_height(grid[early], iqm(s)[early]), [scores], rng),
+        success=estimate(iqm, [np.array([final_value(run.success) for run in runs])], rng),
+        **steps,
+        **ratios,
+    )
+
+
+def _steps_and_ratio(
+    comparison: Comparison, cells: dict, name: str, level: int, rng: np.random.Generator
+) -> tuple[Estimate, Estimate]:
+    if comparison.oracle_return is None:
+        return UNDEFINED, UNDEFINED
+    grid, scores = comparison.curves(cells[name])
+    steps = estimate(partial(_steps_to, grid, level), [scores], rng)
+    if name == REFERENCE or REFERENCE not in cells:
+        return steps, UNDEFINED
+    reference_grid, reference_scores = comparison.curves(cells[REFERENCE])
+
+    def ratio(scores: np.ndarray, reference_scores: np.ndarray) -> float:
+        steps, reference_steps = _steps_to(grid, level, scores), _steps_to(reference_grid, level, reference_scores)
+        return np.nan if np.isinf(steps) and np.isinf(reference_steps) else steps / reference_steps
+
+    return steps, estimate(ratio, [scores, reference_scores], rng)
+
+
+def _steps_to(grid: np.ndarray, level: int, scores: np.ndarray) -> float:
+    return first_crossing(grid, iqm(scores), level)

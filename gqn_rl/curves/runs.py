@@ -1,0 +1,140 @@
+"""Agent runs as the plots see them: what `run.json` says a run is, and what `eval.csv` says it reached."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import glob
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+NUMERIC_COLUMNS = ("env_steps", "wall_clock_s", "mean_return", "success_rate")
+"""Columns of `eval.csv` that the plots read, one row for each evaluation."""
+ADVICE = "train the agent again or leave its folder out"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run and its `T` evaluations.
+
+    Attributes:
+        folder: where it was read from.
+        env, camera, repr, agent, seed: what was run, as on the command line.
+        action_repeat: physics steps in one environment step.
+        random_return: mean return of a random agent on the same evaluation seeds.
+        command: the command line that made the run.
+        pretraining: what the frozen representation cost, in words; empty when it has none.
+        env_steps: environment steps before each evaluation, float64 [T], increasing.
+        hours: wall-clock hours before each evaluation, float64 [T], not decreasing.
+        returns: mean return of each evaluation's episodes, float64 [T].
+        success: share of each evaluation's episodes that succeeded, float64 [T], in [0, 1].
+        num_episodes: episodes in the last evaluation.
+    """
+
+    folder: Path
+    env: str
+    camera: str
+    repr: str
+    agent: str
+    seed: int
+    action_repeat: int
+    random_return: float
+    command: str
+    pretraining: str
+    env_steps: np.ndarray
+    hours: np.ndarray
+    returns: np.ndarray
+    success: np.ndarray
+    num_episodes: int
+
+
+def load_runs(places: str | Path | Iterable[str | Path]) -> list[Run]:
+    """Loads every run in the given folders or glob patterns, however deep it lies.
+
+    A folder with `run.json` but without `eval.csv` has not been evaluated yet and is left out with a warning.
+
+    Raises:
+        ValueError: no run was found, two folders hold the same run, or a file cannot be read; it is named.
+    """
+    places = [places] if isinstance(places, str | Path) else list(places)
+    runs = []
+    for folder in sorted(set(_run_folders(places))):
+        if (folder / "eval.csv").exists():
+            runs.append(load_run(folder))
+        else:
+            warnings.warn(f"`{folder}` has no eval.csv yet and is left out.", stacklevel=2)
+    if not runs:
+        where = ", ".join(map(str, places))
+        raise ValueError(f"`runs` must hold folders with run.json and eval.csv, found none in {where}.")
+    _refuse_duplicates(runs)
+    return runs
+
+
+def load_run(folder: Path) -> Run:
+    """Loads one run folder, or raises a ValueError that names the file that is wrong."""
+    facts = _read_facts(folder / "run.json")
+    columns, num_episodes = _read_evaluations(folder / "eval.csv")
+    try:
+        return Run(
+            folder=folder,
+            **{key: str(facts[key]) for key in ("env", "camera", "repr", "agent")},
+            seed=int(facts["seed"]),
+            action_repeat=int(facts.get("action_repeat", 1)),
+            random_return=float(facts["random_return"]),
+            command=str(facts.get("command", "")),
+            pretraining=str(facts.get("pretraining") or ""),
+            env_steps=columns["env_steps"],
+            hours=columns["wall_clock_s"] / 3600,
+            returns=columns["mean_return"],
+            success=columns["success_rate"],
+            num_episodes=num_episodes,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`{folder / 'run.json'}` lacks a valid entry ({error}); {ADVICE}.") from None
+
+
+def _run_folders(places: list[str | Path]) -> Iterable[Path]:
+    for place in places:
+        for match in glob.glob(str(place), recursive=True):
+            yield from (path.parent for path in Path(match).rglob("run.json"))
+
+
+def _read_facts(path: Path) -> dict:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{path}` is not valid JSON ({error}); {ADVICE}.") from None
+    if not isinstance(facts, dict):
+        raise ValueError(f"`{path}` must hold a JSON object, got {type(facts).__name__}.")
+    return facts
+
+
+def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
+    """Returns the numeric columns, float64 [T] each, and the number of episodes in the last evaluation."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in NUMERIC_COLUMNS}
+        num_episodes = len(rows[-1]["returns"].split(";")) if rows else 0
+    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
+        raise ValueError(f"`{path}` is not a table of evaluations ({error!r}); {ADVICE}.") from None
+    if not rows:
+        raise ValueError(f"`{path}` holds no evaluation; {ADVICE}.")
+    if not all(np.isfinite(column).all() for column in columns.values()):
+        raise ValueError(f"`{path}` holds a value that is not a finite number; {ADVICE}.")
+    if (np.diff(columns["env_steps"]) <= 0).any() or (np.diff(columns["wall_clock_s"]) < 0).any():
+        raise ValueError(f"`{path}` must go forward in `env_steps` and `wall_clock_s` from row to row; {ADVICE}.")
+    return columns, num_episodes
+
+
+def _refuse_duplicates(runs: list[Run]) -> None:
+    seen: dict[tuple, Path] = {}
+    for run in runs:
+        key = (run.env, run.camera, run.repr, run.agent, run.seed)
+        if key in seen:
+            raise ValueError(f"`{run.folder}` and `{seen[key]}` hold the same run and seed; leave one of them out.")
+        seen[key] = run.folder

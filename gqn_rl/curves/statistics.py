@@ -1,0 +1,103 @@
+"""Statistics over seeds: interquartile mean, stratified bootstrap, first crossings and areas.
+
+Notation: `n` seeds, `T` evaluations, `R` bootstrap resamples. Follows Agarwal et al., "Deep reinforcement learning at
+the edge of the statistical precipice" (2021): a cell of the comparison is a stratum, and its seeds are resampled with
+replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    """A value and its bootstrap interval; NaN bounds when there is no interval (a single seed)."""
+
+    value: float
+    low: float
+    high: float
+
+
+def iqm(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over the first axis [n, ...] of what is left without the lowest and the highest quarter.
+
+    `floor(n / 4)` values go at each end, as in `scipy.stats.trim_mean`, so up to three seeds give the plain mean.
+
+    >>> float(iqm(np.array([0.0, 1.0, 3.0, 100.0])))
+    2.0
+    """
+    cut = len(values) // 4
+    return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+
+
+def bootstrap(statistic: Callable, strata: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
+    """Returns `statistic(*strata)` on resampled strata, float64 [R, ...], or None when a stratum has one seed only.
+
+    Args:
+        statistic: takes one array [n_i, ...] for each stratum.
+        strata: arrays [n_i, ...]; rows are resampled within their own stratum.
+        rng: source of the resampling.
+    """
+    if min(len(stratum) for stratum in strata) < 2:
+        return None
+    resampled = ([s[rng.integers(len(s), size=len(s))] for s in strata] for _ in range(NUM_RESAMPLES))
+    return np.stack([statistic(*sample) for sample in resampled])
+
+
+def percentile_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the bounds between which the middle `LEVEL` of `samples` [R, ...] lies; infinities are allowed."""
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile(samples, tails, axis=0, method="inverted_cdf")
+    return low, high
+
+
+def estimate(statistic: Callable, strata: Sequence[np.ndarray], rng: np.random.Generator) -> Estimate:
+    """Returns a scalar statistic of the strata with its interval.
+
+    A resample may leave the statistic undefined (NaN: neither agent got there); when more than the tails' share of them
+    do, there is no interval.
+    """
+    value = float(statistic(*strata))
+    samples = bootstrap(statistic, strata, rng)
+    if samples is None or np.isnan(value) or np.isnan(samples).mean() > 1 - LEVEL:
+        return Estimate(value, np.nan, np.nan)
+    low, high = percentile_interval(samples[~np.isnan(samples)])
+    return Estimate(value, float(low), float(high))
+
+
+def on_common_grid(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolates curves linearly on every x that one of them has and all of them cover.
+
+    Returns:
+        The grid, float64 [T], and the curves on it, float64 [n, T]; T is 0 when the curves share no stretch of x.
+    """
+    start, stop = max(x[0] for x in xs), min(x[-1] for x in xs)
+    grid = np.unique(np.concatenate(xs))
+    grid = grid[(grid >= start) & (grid <= stop)]
+    return grid, np.stack([np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)])
+
+
+def first_crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+    """Returns the x at which y first reaches `level`, linear between points; infinity when it never does.
+
+    >>> first_crossing(np.array([0.0, 10.0]), np.array([0.0, 100.0]), 80)
+    8.0
+    """
+    reached = np.flatnonzero(y >= level)
+    if len(reached) == 0:
+        return float("inf")
+    i = int(reached[0])
+    if i == 0:
+        return float(x[0])
+    return float(x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
+
+
+def mean_height(x: np.ndarray, y: np.ndarray) -> float:
+    """Returns the area under y [T] over x [T], divided by the length of x, so that it has y's unit."""
+    return float(np.trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])
