@@ -1,0 +1,134 @@
+"""The file between training and use: a scene model's weights and every fact needed to use them, in one safetensors file.
+
+The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built by `build_model` from a
+name out of our own registry and plain sizes. A digest over the JSON and the tensors tells an altered file from a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from gqn_rl.models import MODELS, build_model
+from gqn_rl.runlog import write_atomic
+from gqn_rl.views import POSE_CONVENTION
+
+R_MEAN, R_STD = "r_mean", "r_std"
+"""Metadata entries that are tensors: statistics of one view's representation, shaped as the representation."""
+
+_FORMAT = "gqn_rl scene model 1"
+_WEIGHTS = "model."
+_STATISTICS = "statistics."
+
+
+def save_model(path: str | pathlib.Path, model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Writes `model` and what is known about it to `path`, whole or not at all.
+
+    Args:
+        path: the `.safetensors` file to write.
+        model: a scene model; its settings, `image_size` and `representation_shape` are written too.
+        metadata: JSON-ready facts (step, metrics, data set …); `r_mean` and `r_std` may be tensors.
+    """
+    statistics = {key: torch.as_tensor(metadata[key]).float() for key in (R_MEAN, R_STD) if key in metadata}
+    tensors = {_WEIGHTS + name: value for name, value in model.state_dict().items()}
+    tensors |= {_STATISTICS + name: value for name, value in statistics.items()}
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
+    facts = {key: value for key, value in metadata.items() if key not in statistics} | {
+        "model": model_settings(model),
+        "image_size": model.image_size,
+        "representation_shape": list(model.representation_shape),
+        "pose_convention": POSE_CONVENTION,
+        "gqn_rl_version": package_version("gqn-rl"),
+    }
+    text = json.dumps(facts, sort_keys=True)
+    header = {"format": _FORMAT, "facts": text, "sha256": _digest(text, tensors)}
+    write_atomic(path, safetensors.torch.save(tensors, header))
+
+
+def load_model(path: str | pathlib.Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Reads a file written by `save_model`.
+
+    Returns:
+        The model, on the CPU in evaluation mode, and its metadata, in which `r_mean` and `r_std` (if any) are tensors.
+
+    Raises:
+        ValueError: the file is missing, truncated, altered, of another kind, or for another pose convention.
+    """
+    path = pathlib.Path(path)
+    facts, tensors = _read(path)
+    if facts["pose_convention"] != POSE_CONVENTION:
+        raise ValueError(
+            f"`{path}` was trained on viewpoints '{facts['pose_convention']}', expected '{POSE_CONVENTION}'."
+        )
+    weights = {name.removeprefix(_WEIGHTS): value for name, value in tensors.items() if name.startswith(_WEIGHTS)}
+    try:
+        model = build_model(**facts["model"])
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(
+            f"`{path}` does not fit this version of the scene model `{facts['model']}`: {first_line}"
+        ) from error
+    statistics = {key: tensors[_STATISTICS + key] for key in (R_MEAN, R_STD) if _STATISTICS + key in tensors}
+    return model.eval(), facts | statistics
+
+
+def model_settings(model: nn.Module) -> dict[str, Any]:
+    """Returns what `build_model` needs to make `model` anew: its registered name and its sizes."""
+    name = next(name for name, kind in MODELS.items() if type(model) is kind)
+    return {"name": name, **model.config}
+
+
+def package_version(name: str) -> str:
+    """Returns the installed version of a distribution, `"unknown"` when it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Reads facts and tensors, refusing what is not a whole, unaltered file of ours."""
+    if not path.is_file():
+        raise ValueError(f"`{path}` is not a file; expected a scene model written by `python -m gqn_rl.pretrain`.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"`{path}` is truncated or not a safetensors file ({error}); fetch or train it again."
+        ) from error
+    if header.get("format") != _FORMAT:
+        raise ValueError(
+            f"`{path}` is not a gqn_rl scene model (format '{header.get('format')}', expected '{_FORMAT}')."
+        )
+    if header.get("sha256") != _digest(header.get("facts", ""), tensors):
+        raise ValueError(f"`{path}` was altered after it was written (its sha256 differs); fetch or train it again.")
+    return json.loads(header["facts"]), tensors
+
+
+def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Returns the sha256 over the JSON and over every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for part in _tensor_parts(tensors):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _tensor_parts(tensors: dict[str, torch.Tensor]) -> Iterator[bytes]:
+    for name in sorted(tensors):
+        value = tensors[name]
+        yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+        yield value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""

@@ -1,0 +1,42 @@
+"""Encoder files: what a pretraining run hands to everybody else."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gqn_rl.checkpoint import save_model
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.pretrain.evaluation import encode_scenes
+from gqn_rl.representation import view_statistics
+
+STATISTICS_SCENES = 1000
+"""Training scenes whose first view gives each entry's mean and deviation."""
+
+_SUMMARY = ("scene", "seed", "num_scenes", "views_per_scene", "image_size", "state_names")
+
+
+def export_encoder(
+    paths: list[pathlib.Path],
+    model: nn.Module,
+    train: MultiViewDataset,
+    *,
+    step: int,
+    metrics: dict[str, float],
+    device: torch.device | str = "cpu",
+) -> None:
+    """Writes the model with the statistics of one view's ψ over training scenes and what is known about both."""
+    scenes = np.arange(min(STATISTICS_SCENES, train.num_scenes))
+    psi = torch.from_numpy(encode_scenes(model, train, scenes, num_views=1, device=device)[:, 0])
+    metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **view_statistics(psi)}
+    for path in paths:
+        save_model(path, model, metadata)
+
+
+def dataset_summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Returns the part of a data set's manifest that a user of the encoder needs: its scene, cameras and renderer."""
+    return {key: manifest[key] for key in _SUMMARY if key in manifest} | manifest.get("scene_facts", {})

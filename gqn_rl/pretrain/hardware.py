@@ -1,0 +1,100 @@
+"""Where a run computes: device, number format, and the processes that share one batch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import distributed
+
+_LONGEST_WAIT = datetime.timedelta(hours=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """This process among those that train one model together (torchrun starts them).
+
+    Attributes:
+        rank: number of this process, 0 for the one that writes files.
+        world_size: how many there are.
+        device: where this one computes.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and evaluates."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Waits until every process has come here."""
+        if self.world_size > 1:
+            distributed.barrier()
+
+    def any(self, flag: bool) -> bool:
+        """Tells whether `flag` is set in any process."""
+        if self.world_size == 1:
+            return flag
+        count = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(count)
+        return bool(count > 0)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """Returns the mean of `value` over the processes."""
+        if self.world_size > 1:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return value / self.world_size
+
+
+@contextlib.contextmanager
+def join_workers(device: str = "auto") -> Iterator[Workers]:
+    """Joins the processes that torchrun started (through its environment variables); one alone without it.
+
+    Args:
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = pick_device(device, local_rank)
+    if world_size > 1:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+    try:
+        yield Workers(rank, world_size, chosen)
+    finally:
+        if world_size > 1:
+            distributed.destroy_process_group()
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """Returns the torch device that `name` stands for."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got '{name}'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"`device` is '{name}', but torch finds no CUDA device; use device=cpu.")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Tells whether to compute convolutions in bfloat16: as asked, or with "auto" where the hardware multiplies it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,118 @@
+"""The pretraining loop: from views to a frozen encoder, resumable at any step to the last bit."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import time
+
+from torch import nn
+from tqdm import tqdm
+
+from gqn_rl.dataset import MultiViewDataset, prefetch
+from gqn_rl.pretrain import resume
+from gqn_rl.pretrain.hardware import Workers
+from gqn_rl.pretrain.interrupts import StopRequest
+from gqn_rl.pretrain.report import Report
+from gqn_rl.pretrain.settings import TrainSettings
+from gqn_rl.pretrain.trainer import Trainer
+from gqn_rl.runlog import Every
+
+
+def train(
+    model: nn.Module,
+    dataset: MultiViewDataset,
+    heldout: MultiViewDataset,
+    *,
+    run_dir: str | pathlib.Path,
+    settings: TrainSettings,
+    workers: Workers | None = None,
+    show_progress: bool = True,
+) -> dict[str, float]:
+    """Trains `model` until `settings.total_steps`, going on from the newest resume file in `run_dir`.
+
+    Args:
+        model: a scene model with freshly seeded weights.
+        dataset: training scenes.
+        heldout: scenes that are only judged.
+        run_dir: folder for logs, resume files, picture sheets, `best.safetensors` and `last.safetensors`.
+        settings: everything about the run.
+        workers: this process among several; alone on the CPU when None.
+        show_progress: draw a progress bar.
+
+    Returns:
+        The metrics of the last evaluation: empty when the run was finished before, and in processes that do not judge.
+
+    Raises:
+        ValueError: model and data do not fit, or no resume file is whole.
+        FloatingPointError: loss or gradient is no longer finite; the sentence names the last good resume file.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a resume file was written.
+    """
+    run_dir, workers = pathlib.Path(run_dir), workers or Workers()
+    _check_fit(model, dataset, settings)
+    trainer = Trainer(model, settings, workers)
+    if (state := resume.load_newest(run_dir)) is not None:
+        trainer.restore(state)
+    log_now, evaluate_now, save_now = (
+        Every(n) for n in (settings.log_every, settings.eval_every, settings.checkpoint_every)
+    )
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        report = stack.enter_context(Report(trainer.model, dataset, heldout, run_dir, settings, workers, trainer.step))
+        bar = stack.enter_context(_progress_bar(trainer.step, settings, show_progress and workers.is_main))
+        steps = range(trainer.step, settings.total_steps)
+        batches = stack.enter_context(contextlib.closing(prefetch(lambda step: trainer.draw(dataset, step), steps)))
+        since = time.perf_counter()
+        for _, batch in batches:
+            trainer.update(batch)
+            bar.update()
+            step, last = trainer.step, trainer.step == settings.total_steps
+            stopping = workers.any(stop.signal_name is not None)
+            logging, evaluating, saving = (last or clock(step) for clock in (log_now, evaluate_now, save_now))
+            if logging or evaluating or saving or stopping:
+                _check_finite(trainer, run_dir)
+            if logging:
+                row = trainer.take_row(time.perf_counter() - since)
+                report.train_row(step, row)
+                bar.set_postfix_str(_glance(row))
+            paused = time.perf_counter()
+            if evaluating:
+                trainer.best = report.evaluate(step, trainer.best)
+            if (saving or stopping) and workers.is_main:
+                resume.save_state(run_dir, trainer.state(), settings.keep_checkpoints)
+            since = time.perf_counter() if logging else since + time.perf_counter() - paused
+            if stopping and not last:
+                raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from there")
+    return report.latest
+
+
+def _check_fit(model: nn.Module, dataset: MultiViewDataset, settings: TrainSettings) -> None:
+    if model.image_size != dataset.image_size:
+        raise ValueError(
+            f"`model.image_size` is {model.image_size}, but the pictures of `{dataset.root}` have {dataset.image_size} "
+            f"pixels; set model.image_size={dataset.image_size} or generate other data."
+        )
+    needed = settings.max_context + settings.num_queries
+    if needed > dataset.views_per_scene:
+        raise ValueError(
+            f"`max_context` {settings.max_context} + `num_queries` {settings.num_queries} must be at most the "
+            f"{dataset.views_per_scene} views per scene of `{dataset.root}`."
+        )
+
+
+def _check_finite(trainer: Trainer, run_dir: pathlib.Path) -> None:
+    if not trainer.is_finite():
+        files = resume.resume_files(run_dir)
+        last_good = f"the last good resume file is `{files[-1]}`" if files else "no resume file was written before"
+        raise FloatingPointError(
+            f"Loss or gradient became NaN or infinite at or before step {trainer.step}; {last_good}. Try a lower `train.lr`, "
+            "`train.grad_clip_norm=1.0` or `train.precision=float32`."
+        )
+
+
+def _progress_bar(step: int, settings: TrainSettings, shown: bool) -> tqdm:
+    return tqdm(total=settings.total_steps, initial=step, unit="step", desc="pretraining", disable=not shown)
+
+
+def _glance(row: dict[str, float]) -> str:
+    return f"loss {row['train/loss']:.1f}, mse {row['train/mse']:.4f}, {row['train/samples_per_s']:.0f} samples/s"

@@ -1,0 +1,56 @@
+"""Picture sheets: one row per scene, from left to right context, truth, prediction, samples, reconstruction."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from gqn_rl.runlog import write_atomic
+from gqn_rl.views import Views, restore_images
+
+NUM_SAMPLES = 3
+GAP_PX = 2
+_WHITE = 255
+_NOISE_SEED = 0
+
+
+def picture_sheet(model: nn.Module, context: Views, query: Views) -> np.ndarray:
+    """Draws a sheet of N scenes.
+
+    Args:
+        model: the scene model.
+        context: torch Views [N, K, ...].
+        query: torch Views [N, 1, ...].
+
+    Returns:
+        uint8 [height, width, 3]. Columns: the K context views, the truth, the prediction at the prior's mean,
+        `NUM_SAMPLES` samples from the prior, the reconstruction.
+    """
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(_NOISE_SEED)
+        drawn = [model.predict(context, query.viewpoints, sample=False)]
+        drawn += [model.predict(context, query.viewpoints) for _ in range(NUM_SAMPLES)]
+        drawn += [model.reconstruct(context, query)]
+    columns = [context.images, query.images, *(restore_images(images) for images in drawn)]
+    return tile(torch.cat([column.cpu() for column in columns], dim=1).numpy())
+
+
+def tile(images: np.ndarray) -> np.ndarray:
+    """Lays pictures [rows, columns, H, W, 3] side by side on white, `GAP_PX` apart."""
+    rows, columns, height, width, channels = images.shape
+    sheet = np.full((rows, height + GAP_PX, columns, width + GAP_PX, channels), _WHITE, np.uint8)
+    sheet[:, :height, :, :width] = images.transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * (height + GAP_PX), columns * (width + GAP_PX), channels)
+    return sheet[:-GAP_PX, :-GAP_PX]
+
+
+def write_png(path: pathlib.Path, image: np.ndarray) -> None:
+    """Writes a picture, uint8 [H, W, 3], whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,73 @@
+"""Resume files: everything that a run needs to go on as if it had never stopped, the last few kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import pathlib
+import pickle
+from typing import Any
+
+import torch
+
+from gqn_rl.runlog import write_atomic
+
+FOLDER = "checkpoints"
+_DIGEST_BYTES = 32
+
+_log = logging.getLogger(__name__)
+
+
+def save_state(run_dir: pathlib.Path, state: dict[str, Any], keep: int) -> pathlib.Path:
+    """Writes `state` (tensors and plain values, with its `"step"`) as the newest resume file and drops the oldest.
+
+    A file is the sha256 of what follows, then what `torch.save` wrote, so a damaged one is known before it is believed.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    path = run_dir / FOLDER / f"step-{state['step']:09d}.resume"
+    digest = hashlib.sha256(payload).digest()
+    write_atomic(path, lambda file: (file.write(digest), file.write(payload)))
+    for old in resume_files(run_dir)[:-keep]:
+        old.unlink()
+    return path
+
+
+def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the newest whole state, None for a run that has not begun; damaged files are named and passed over.
+
+    Raises:
+        ValueError: there are resume files and none of them is whole.
+    """
+    files = resume_files(run_dir)
+    for path in reversed(files):
+        try:
+            return read_state(path)
+        except ValueError as error:
+            _log.warning("%s Falling back to the resume file before it.", error)
+    if files:
+        raise ValueError(f"No resume file in `{run_dir / FOLDER}` is whole; delete that folder to begin anew.")
+    return None
+
+
+def read_state(path: pathlib.Path) -> dict[str, Any]:
+    """Reads one resume file; nothing in it can run code.
+
+    Raises:
+        ValueError: the file is truncated or altered; the sentence names it.
+    """
+    content = path.read_bytes()
+    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError(f"`{path}` is damaged: its sha256 does not match its content.")
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"`{path}` is not a resume file: {str(error).splitlines()[0]}") from error
+
+
+def resume_files(run_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the resume files of a run, oldest first."""
+    return sorted((run_dir / FOLDER).glob("step-*.resume"))

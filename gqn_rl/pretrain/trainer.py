@@ -1,0 +1,146 @@
+"""One optimiser step, and everything that it changes: weights, Adam's moments, the step number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gqn_rl.checkpoint import model_settings
+from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
+from gqn_rl.pretrain import schedules
+from gqn_rl.pretrain.hardware import Workers, uses_bf16
+from gqn_rl.pretrain.metrics import nll_floor
+from gqn_rl.pretrain.settings import TrainSettings
+from gqn_rl.views import Views
+
+_SUMMED = ("loss", "excess_nll", "kl", "mse", "gradient_norm")
+"""What is summed on the device between two logged rows, so that no step waits for the device."""
+
+
+class Trainer:
+    """A model in training.
+
+    Attributes:
+        model: the scene model itself, without wrappers.
+        step: how many updates were made.
+        best: lowest score of an evaluation so far.
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainSettings, workers: Workers):
+        self.settings, self.workers, self.device = settings, workers, workers.device
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(self.device, memory_format=memory_format)
+        self.step = 0
+        self.best = math.inf
+        self._bf16 = uses_bf16(settings.precision, self.device)
+        self._floor_values = 3 * model.image_size**2
+        self._optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
+        self._objective = _wrap(_Objective(self.model), settings, workers)
+        self._reset_sums()
+
+    def draw(self, dataset: MultiViewDataset, step: int) -> Batch:
+        """Draws this process's slice of the batch of `step`."""
+        stage = schedules.curriculum(self.settings, step)
+        return draw_batch(
+            dataset,
+            self.settings.seed,
+            step,
+            batch_size=self.settings.batch_size,
+            num_context=stage.num_context,
+            max_context=self.settings.max_context,
+            num_queries=self.settings.num_queries,
+            query_from_context=stage.query_from_context,
+            rank=self.workers.rank,
+            world_size=self.workers.world_size,
+        )
+
+    def update(self, batch: Batch) -> None:
+        """Makes one step of Adam on `batch`; its noise depends on seed, step and rank alone."""
+        settings, step = self.settings, self.step
+        sigma, latents = schedules.pixel_sigma(settings, step), schedules.curriculum(settings, step).latents
+        torch.manual_seed(schedules.noise_seed(settings.seed, step, self.workers.rank))
+        for group in self._optimizer.param_groups:
+            group["lr"] = schedules.learning_rate(settings, step)
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            loss, terms = self._objective(
+                batch.context.to_torch(self.device), batch.query.to_torch(self.device), sigma, latents
+            )
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm or math.inf)
+        self._optimizer.step()
+        excess = terms["nll"] - nll_floor(self._floor_values, sigma)
+        self._sums += torch.stack([loss.detach(), excess, terms["kl"], terms["mse"], norm]).double()
+        self._num_summed += 1
+        self.step += 1
+
+    def is_finite(self) -> bool:
+        """Tells whether loss and gradient were finite in every step since the last row."""
+        return bool(self._sums.isfinite().all())
+
+    def take_row(self, seconds: float) -> dict[str, float]:
+        """Returns the means since the last row, over all processes, and starts the next row.
+
+        Args:
+            seconds: how long the steps took; a sample is one predicted picture.
+        """
+        settings, last = self.settings, self.step - 1
+        means = (self.workers.mean(self._sums) / max(self._num_summed, 1)).tolist()
+        samples = self._num_summed * settings.batch_size * settings.num_queries
+        row = {f"train/{name}": value for name, value in zip(_SUMMED, means, strict=True)}
+        row |= {
+            "train/lr": schedules.learning_rate(settings, last),
+            "train/sigma": schedules.pixel_sigma(settings, last),
+        }
+        self._reset_sums()
+        return row | {"train/samples_per_s": samples / seconds}
+
+    def state(self) -> dict[str, Any]:
+        """Returns everything that `restore` needs, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "model_settings": model_settings(self.model),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a state; the model must have the same sizes."""
+        if state["model_settings"] != model_settings(self.model):
+            raise ValueError(
+                f"`model` differs from the run's ({state['model_settings']}, got {model_settings(self.model)}); "
+                "choose another `run_dir`."
+            )
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+
+    def _reset_sums(self) -> None:
+        self._sums = torch.zeros(len(_SUMMED), dtype=torch.float64, device=self.device)
+        self._num_summed = 0
+
+
+class _Objective(nn.Module):
+    """The loss as a forward pass, so that DistributedDataParallel and torch.compile see it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, context: Views, query: Views, sigma: float, latents: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.model.loss(context, query, sigma=sigma, latents=latents)
+
+
+def _wrap(objective: nn.Module, settings: TrainSettings, workers: Workers) -> nn.Module:
+    """Compiles the objective and averages its gradients over processes, as asked."""
+    if workers.world_size > 1:
+        # Without latents the posterior's weights get no gradient.
+        objective = DistributedDataParallel(objective, find_unused_parameters=settings.warmup_steps > 0)
+    return torch.compile(objective) if settings.compile else objective

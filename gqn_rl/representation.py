@@ -1,0 +1,156 @@
+"""Frozen scene representations: images and viewpoints in, one vector (or map) per view out, NumPy on both sides."""
+
+from __future__ import annotations
+
+import copy
+import importlib.resources
+import pathlib
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gqn_rl.checkpoint import R_MEAN, R_STD, load_model, package_version
+from gqn_rl.models import build_model
+from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
+
+BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
+"""The encoder files of a pretraining run's folder."""
+VERSION_KEYS = ("gl_renderer", "mujoco")
+"""Facts about the pretraining pictures (of the scene's `describe`) that should be the same at use, or pixels differ."""
+
+_SMALLEST_STD = 1e-6
+
+
+class SceneEncoder:
+    """A frozen encoder ψ: one standardised representation per view, whose sum over views is the scene's r.
+
+    Reentrant (safe to call from several threads) and picklable into spawned processes, where it starts on the CPU.
+
+    Attributes:
+        image_size: side of the square pictures it was trained on, in pixels.
+        representation_shape: shape of one view's representation.
+        metadata: everything the file says: data set, step, metrics, pose convention …
+    """
+
+    def __init__(self, model: nn.Module, metadata: dict[str, Any], *, device: str = "cpu", standardise: bool = True):
+        self.metadata = metadata
+        self.image_size: int = model.image_size
+        self.representation_shape: tuple[int, ...] = tuple(model.representation_shape)
+        self.standardise = standardise and R_MEAN in metadata
+        mean, std = (metadata[R_MEAN], metadata[R_STD]) if self.standardise else (torch.tensor(0.0), torch.tensor(1.0))
+        self._mean, self._std = torch.as_tensor(mean).float().to(device), torch.as_tensor(std).float().to(device)
+        self._model = model.float().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.device = device
+
+    @torch.inference_mode()
+    def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
+        """Encodes each view on its own.
+
+        Args:
+            images: uint8 [N, H, W, 3] of this encoder's image size.
+            viewpoints: float32 [N, 7], one per picture.
+
+        Returns:
+            float32 [N, *representation_shape]; the representation of a scene is the sum over its views.
+        """
+        self._check(images, viewpoints)
+        views = Views(images[:, None], np.asarray(viewpoints, np.float32)[:, None]).to_torch(self.device)
+        psi = self._model.encode_views(views).flatten(0, 1).float()
+        return ((psi - self._mean) / self._std).cpu().numpy()
+
+    def warn_if_drawn_differently(self, **versions: str) -> None:
+        """Warns when pictures are drawn by another renderer or MuJoCo than those of pretraining.
+
+        Args:
+            **versions: what draws the pictures now, by the names of `VERSION_KEYS`; those left out are not compared.
+        """
+        trained_on = self.metadata.get("dataset", {})
+        for key in VERSION_KEYS:
+            now, then = versions.get(key), trained_on.get(key)
+            if None not in (now, then) and now != then:
+                text = f"`{key}` is '{now}', but the encoder was trained on pictures of '{then}': pixels may differ."
+                warnings.warn(text, stacklevel=2)
+
+    def _check(self, images: np.ndarray, viewpoints: np.ndarray) -> None:
+        size = self.image_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"`images` must be uint8 [N, {size}, {size}, 3] for this encoder, got {images.dtype} {list(images.shape)}; "
+                f"render at {size} pixels or load an encoder of that size."
+            )
+        if np.shape(viewpoints) != (len(images), VIEWPOINT_SIZE):
+            raise ValueError(
+                f"`viewpoints` must be [{len(images)}, {VIEWPOINT_SIZE}] ({POSE_CONVENTION}), got {list(np.shape(viewpoints))}."
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.device == "cpu":
+            return self.__dict__
+        return SceneEncoder(copy.deepcopy(self._model), self.metadata, standardise=self.standardise).__dict__
+
+
+def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True) -> SceneEncoder:
+    """Loads a pretrained encoder.
+
+    Args:
+        path_or_name: a `.safetensors` file, a pretraining run's folder (its best encoder), or the name of one that ships.
+        device: where to compute.
+        standardise: shift and scale each entry by its statistics over the training scenes, if the file has them.
+
+    Raises:
+        ValueError: nothing there, or the file is damaged or of another kind; the sentence names it.
+    """
+    model, metadata = load_model(find_encoder(path_or_name))
+    encoder = SceneEncoder(model, metadata, device=device, standardise=standardise)
+    encoder.warn_if_drawn_differently(mujoco=package_version("mujoco"))
+    return encoder
+
+
+def find_encoder(path_or_name: str | pathlib.Path) -> pathlib.Path:
+    """Returns the encoder file that a path, a run folder or a shipped name stands for."""
+    path = pathlib.Path(path_or_name)
+    shipped = {file.stem: file for file in _shipped_files()}
+    if path.is_file():
+        return path
+    for name in (BEST_FILE, LAST_FILE):
+        if (path / name).is_file():
+            return path / name
+    if str(path_or_name) in shipped:
+        return shipped[str(path_or_name)]
+    names = ", ".join(sorted(shipped)) or "none"
+    raise ValueError(
+        f"`{path_or_name}` is no encoder: expected a .safetensors file, a pretraining folder with {BEST_FILE}, or a name that "
+        f"ships ({names}); `python -m gqn_rl.pretrain` trains one."
+    )
+
+
+def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None = None) -> SceneEncoder:
+    """Returns the same network untrained: the baseline that shows what pretraining adds.
+
+    Args:
+        model_config: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
+        seed: of the random weights.
+        views: images uint8 [N, H, W, 3] and viewpoints [N, 7] to standardise on; None leaves ψ as it is.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(**model_config)
+    metadata: dict[str, Any] = {"model": dict(model_config), "random_seed": seed, "step": 0}
+    if views is not None:
+        psi = SceneEncoder(model, metadata).encode_views(*views)
+        metadata |= view_statistics(torch.from_numpy(psi))
+    return SceneEncoder(model, metadata)
+
+
+def view_statistics(psi: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; entries that never vary get a deviation of 1."""
+    std, mean = torch.std_mean(psi.float(), dim=0, correction=0)
+    return {R_MEAN: mean, R_STD: torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))}
+
+
+def _shipped_files() -> list[pathlib.Path]:
+    folder = pathlib.Path(str(importlib.resources.files("gqn_rl"))) / "pretrained"
+    return sorted(folder.glob("*.safetensors"))
