@@ -1,0 +1,213 @@
+"""Command lines: errors in one sentence, exit statuses, kinds of values, threads, run headers, multirun."""
+
+import errno
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from gqn_rl.cli import available_cores, command, sentence, use_threads, versions, write_run_header
+
+CONFIG = """
+defaults:
+  - animal: cat
+  - _self_
+  - override hydra/job_logging: none
+  - override hydra/hydra_logging: none
+threads: null
+seed: 0
+rate: 0.5
+flag: true
+out: ???
+tail: {length: 3, colour: red}
+run_dir: runs/seed${seed}
+hydra:
+  output_subdir: null
+  run: {dir: "${run_dir}"}
+  sweep: {dir: sweep}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Returns a function that gives a command with these overrides and returns the configs that `main` saw."""
+    (tmp_path / "configs" / "animal").mkdir(parents=True)
+    (tmp_path / "configs" / "trial.yaml").write_text(CONFIG)
+    for animal, legs in {"cat": 4, "bird": 2}.items():
+        (tmp_path / "configs" / "animal" / f"{animal}.yaml").write_text(f"legs: {legs}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that `threads: null` leaves the test process alone
+    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers[:])
+
+    def give(*overrides, action=lambda cfg: None):
+        seen = []
+
+        def main(cfg):
+            seen.append(cfg)
+            action(cfg)
+
+        monkeypatch.setattr("sys.argv", ["trial", "--config-dir", str(tmp_path / "configs"), *overrides])
+        command("trial")(main)()
+        return seen
+
+    return give
+
+
+def error_of(capsys, run, *overrides, status=1, **kwargs):
+    """Gives the command, expects it to fail with `status`, and returns the first line of what it said."""
+    with pytest.raises(SystemExit) as exit_info:
+        run(*overrides, **kwargs)
+    assert exit_info.value.code == status
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said.splitlines()[0]
+
+
+def test_main_gets_the_config_with_its_overrides(run):
+    """Group choices and values arrive, and Hydra's own settings do not."""
+    (cfg,) = run("seed=3", "animal=bird")
+    assert (cfg.seed, cfg.animal.legs, cfg.run_dir, "hydra" in cfg) == (3, 2, "runs/seed3", False)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("animal=brid", "Error: `animal` has no choice `brid`, did you mean `bird`? Valid: bird, cat."),
+        ("sede=1", "Error: there is no setting `sede`, did you mean `seed`? Valid: animal, flag, out,"),
+        ("tail.lenght=1", "Error: there is no setting `tail.lenght`, did you mean `length`? Valid: colour, length."),
+        ("seed", "Error: Error parsing override 'seed'."),
+        ("seed=abc", "Error: `seed` must be an integer like 0, got 'abc'."),
+        ("seed=1e5", "Error: `seed` must be an integer like 0, got 100000.0."),
+        ("seed=true", "Error: `seed` must be an integer like 0, got True."),
+        ("rate=fast", "Error: `rate` must be a number like 0.5, got 'fast'."),
+        ("flag=3", "Error: `flag` must be a truth value like True, got 3."),
+        ("animal.legs=four", "Error: `animal.legs` must be an integer like 4, got 'four'."),
+        ("tail=3", "Error: `tail` holds several settings, give them one by one. Valid: length, colour."),
+        ("threads=0", "Error: `threads` must be null (all cores) or an integer of at least 1, got 0."),
+    ],
+)
+def test_wrong_override_is_refused_with_what_is_valid(run, capsys, override, said):
+    """Every mistake in an override is one sentence, before `main` starts."""
+    assert error_of(capsys, run, override).startswith(said)
+
+
+def test_right_kinds_of_values_pass(run):
+    """A float may be given as an integer, and anything may be null."""
+    (cfg,) = run("rate=2", "seed=null", "tail.length=5")
+    assert (cfg.rate, cfg.seed, cfg.tail.length) == (2, None, 5)
+
+
+def test_value_error_is_one_sentence(run, capsys):
+    """What `main` refuses is said plainly."""
+
+    def refuse(cfg):
+        raise ValueError(f"`seed` must not be {cfg.seed}.")
+
+    assert error_of(capsys, run, action=refuse) == "Error: `seed` must not be 0."
+
+
+def test_missing_value_names_the_setting(run, capsys):
+    """A mandatory setting that has no value is named when `main` reads it."""
+    assert error_of(capsys, run, action=lambda cfg: cfg.out) == "Error: `out` has no value: give one with `out=...`."
+
+
+def test_missing_file_is_named(run, capsys):
+    """An error of the operating system names the file."""
+    said = error_of(capsys, run, action=lambda cfg: Path("no/such/file").read_text())
+    assert said == "Error: No such file or directory at `no/such/file`."
+
+
+def test_full_disk_says_what_to_do():
+    """ENOSPC becomes advice, whatever was written."""
+    said = sentence(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "data/00000.npy"))
+    assert said == "the disk is full at `data/00000.npy`: free some room and give the same command again."
+
+
+def test_interrupt_ends_with_130(run, capsys):
+    """Ctrl-C is no error."""
+
+    def interrupt(cfg):
+        raise KeyboardInterrupt
+
+    assert error_of(capsys, run, action=interrupt, status=130).startswith("Interrupted.")
+
+
+def test_bug_keeps_its_traceback(run):
+    """An exception that no user can cause is not hidden."""
+
+    def bug(cfg):
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError, match="bug"):
+        run(action=bug)
+
+
+def test_tracebacks_can_be_asked_for(run, monkeypatch):
+    """With HYDRA_FULL_ERROR=1 a user's error is raised too, and the variable stays as it was."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def refuse(cfg):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        run(action=refuse)
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_variable_for_tracebacks_does_not_leak(run):
+    """After a command the environment is as before."""
+    run()
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_multirun_runs_every_combination(run):
+    """`-m` sweeps over values and group choices."""
+    seen = run("-m", "seed=1,2", "animal=cat,bird")
+    assert sorted((cfg.seed, cfg.animal.legs) for cfg in seen) == [(1, 2), (1, 4), (2, 2), (2, 4)]
+
+
+def test_multirun_stops_at_an_error(run, capsys):
+    """A failing job of a sweep ends the command with its sentence."""
+
+    def refuse_two(cfg):
+        if cfg.seed == 2:
+            raise ValueError("`seed` must not be 2.")
+
+    assert error_of(capsys, run, "-m", "seed=1,2,3", action=refuse_two) == "Error: `seed` must not be 2."
+
+
+@pytest.fixture
+def restore_threads():
+    """Gives torch its number of threads back after the test."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_are_shared_among_the_processes_of_torchrun(restore_threads, monkeypatch):
+    """Two processes on one machine get half of its cores each, at least one."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_threads(None)
+    assert torch.get_num_threads() == max(1, available_cores() // 2)
+
+
+def test_threads_given_win_over_the_environment(restore_threads, monkeypatch):
+    """A number in the config is what torch uses."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_threads(2)
+    assert torch.get_num_threads() == 2
+
+
+def test_run_header_is_resolved_and_names_versions(tmp_path):
+    """A run folder holds the config without interpolations and the versions in use."""
+    write_run_header(tmp_path / "run", OmegaConf.create({"seed": 1, "run_dir": "runs/${seed}"}))
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml") == {"seed": 1, "run_dir": "runs/1"}
+    found = json.loads((tmp_path / "run" / "versions.json").read_text())
+    assert found == versions()
+    assert found["torch"] == torch.__version__
