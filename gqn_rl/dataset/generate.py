@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import textwrap
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -41,7 +40,7 @@ def generate(
     held_out_scenes: int,
     views_per_scene: int,
     seed: int,
-    num_workers: int | None = None,
+    num_workers: int,
     scenes_per_shard: int = 256,
     overwrite: bool = False,
     progress: bool = True,
@@ -58,7 +57,7 @@ def generate(
         held_out_scenes: scenes of the "heldout" split.
         views_per_scene: pictures of each scene.
         seed: of everything random.
-        num_workers: processes that render; 1 renders in this one; None uses all cores that this process may use.
+        num_workers: processes that render; 1 renders in this one.
         scenes_per_shard: scenes in each file.
         overwrite: delete a data set that is there already.
         progress: show a progress bar.
@@ -66,7 +65,7 @@ def generate(
     Returns:
         The number of pictures rendered; 0 when the data set was finished already.
     """
-    _check_numbers(num_scenes, held_out_scenes, views_per_scene, seed, scenes_per_shard)
+    _check_numbers(num_scenes, held_out_scenes, views_per_scene, seed, num_workers, scenes_per_shard)
     root = Path(root)
     scene = scene_factory()
     try:
@@ -80,7 +79,7 @@ def generate(
                 return 0
             write_json(root / PARTIAL_MANIFEST, plan)
             (root / MANIFEST).unlink(missing_ok=True)
-            _run(jobs, scene, scene_factory, num_workers or len(os.sched_getaffinity(0)), progress)
+            _run(jobs, scene, scene_factory, num_workers, progress)
             write_json(root / MANIFEST, plan | {"shards": _records(root, plan)})
             (root / PARTIAL_MANIFEST).unlink()
             return sum(len(job.scene_indices) for job in jobs) * views_per_scene
@@ -197,13 +196,14 @@ def _short(value: Any) -> str:
 
 
 def _check_numbers(
-    num_scenes: int, held_out_scenes: int, views_per_scene: int, seed: int, scenes_per_shard: int
+    num_scenes: int, held_out_scenes: int, views_per_scene: int, seed: int, num_workers: int, scenes_per_shard: int
 ) -> None:
     least = {
         "num_scenes": (num_scenes, 1),
         "held_out_scenes": (held_out_scenes, 1),
         "views_per_scene": (views_per_scene, 2),
         "seed": (seed, 0),
+        "num_workers": (num_workers, 1),
         "scenes_per_shard": (scenes_per_shard, 1),
     }
     for name, (given, minimum) in least.items():
