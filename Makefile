@@ -29,7 +29,7 @@ types: venv ## Check types.
 	@echo "== types" && $(bin)/mypy
 
 imports: venv ## Check that imports point down the floors of the architecture.
-	@echo "== imports" && $(bin)/lint-imports --no-timings | tail -n 15
+	@echo "== imports" && said=$$($(bin)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
 
 opengl: venv ## Make sure that OpenGL can render off screen.
 	@scripts/ensure_opengl.sh $(bin)/python

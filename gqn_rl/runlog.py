@@ -7,12 +7,12 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 
-def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+def write_atomic(path: str | Path, content: bytes | str | Callable[[io.BufferedWriter], object]) -> None:
     """Writes a file so that it appears whole or not at all; a failure leaves what stood at `path` before.
 
     Args:
