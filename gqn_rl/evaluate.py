@@ -108,6 +108,11 @@ def _one_round(agent: Agent, envs: VecEnv, seed: int, on_step: Any) -> tuple[np.
     return returns, distances, successes
 
 
+def random_return(envs: VecEnv, num_episodes: int, seed: int) -> float:
+    """Returns the mean return of random actions in the episodes that `run_episodes` would run."""
+    return run_episodes(RandomAgent(envs.action_space, seed), envs, num_episodes, seed).mean_return
+
+
 def normalised_score(returns: Any, random_return: float, oracle_return: float) -> Any:
     """Returns 100 · (return − random) / (oracle − random).
 
@@ -117,6 +122,14 @@ def normalised_score(returns: Any, random_return: float, oracle_return: float) -
     if oracle_return == random_return:
         raise ValueError(f"`oracle_return` must differ from `random_return`, got {oracle_return} for both.")
     return 100.0 * (returns - random_return) / (oracle_return - random_return)
+
+
+def action_repeat(envs: VecEnv) -> int:
+    """Returns the physics steps per action that the environments declare, 1 when they declare none."""
+    for name in ("action_repeat", "frame_skip"):
+        if envs.has_attr(name):
+            return int(envs.get_attr(name, indices=0)[0])
+    return 1
 
 
 def _mean_or_none(values: np.ndarray) -> float | None:

@@ -50,6 +50,9 @@ class CameraObservation(
             (`env.unwrapped.cameras`, such as "fixed", "moving", "heldout"), or of a camera in its MJCF file.
         size: height and width of the picture in pixels.
 
+    Attributes:
+        picture: the last picture, uint8 [size, size, 3], for whoever draws what the agent sees.
+
     >>> from gqn_rl.envs.cameras import Fixed
     >>> env = CameraObservation(gym.make("Reacher-v5"), Fixed((0.4, 0.0, 0.5), (0.0, 0.0, 0.0)), size=32)
     >>> observation, info = env.reset(seed=0)
@@ -69,6 +72,7 @@ class CameraObservation(
         self.observation_space = gym.spaces.Dict(
             {IMAGE: gym.spaces.Box(0, 255, (size, size, 3), np.uint8), VIEWPOINT: viewpoint_space()}
         )
+        self.picture = np.zeros((size, size, 3), np.uint8)
         self._camera_rng = np.random.default_rng()
         self._renderer: OffscreenRenderer | None = None
 
@@ -84,8 +88,8 @@ class CameraObservation(
         pose = self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
         if self._renderer is None:
             self._renderer = shared_renderer(env.model, self.size, self.size)
-        image = self._renderer.render(env.model, env.data, pose, self._fovy_deg)
-        return {IMAGE: image, VIEWPOINT: pose.viewpoint}
+        self.picture = self._renderer.render(env.model, env.data, pose, self._fovy_deg)
+        return {IMAGE: self.picture, VIEWPOINT: pose.viewpoint}
 
     @property
     def _fovy_deg(self) -> float:

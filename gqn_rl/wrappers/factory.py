@@ -46,7 +46,7 @@ def make_env(
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
     """
-    encoder = _encoder_for(repr, encoder)
+    encoder = _encoder_for(repr, encoder, representation)
     env = _camera_env(env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     return env if encoder is None else GQNObservationWrapper(env, encoder, **representation)
 
@@ -82,7 +82,7 @@ def make_vec_env(
     """
     if num_envs < 1:
         raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
-    encoder = _encoder_for(repr, encoder)
+    encoder = _encoder_for(repr, encoder, representation)
     make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
     starts = [functools.partial(_monitored, make, file, one_thread=subprocesses) for file in files]
@@ -117,11 +117,13 @@ def random_views(
     return Views(images, viewpoints)
 
 
-def _encoder_for(repr: str, encoder: Encoder | str | None) -> Encoder | None:
-    """Returns the loaded encoder of a representation, None where it has none."""
+def _encoder_for(repr: str, encoder: Encoder | str | None, settings: dict[str, Any]) -> Encoder | None:
+    """Returns the loaded encoder of a representation, None where it has none; refuses settings without effect."""
     if repr not in REPRESENTATIONS:
         raise ValueError(f"`repr` must be one of {list(REPRESENTATIONS)}, got {repr!r}.")
     if repr not in _ENCODED:
+        if settings:
+            raise ValueError(f"{sorted(settings)} have no effect with repr={repr!r}; leave them out.")
         return None
     if encoder is None:
         raise ValueError(f"`encoder` must be given with repr={repr!r}: an encoder, or the path or name of one.")

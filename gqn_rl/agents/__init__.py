@@ -1,0 +1,1 @@
+"""Agents, and what their training leaves behind in a run folder."""

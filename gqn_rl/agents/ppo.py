@@ -1,0 +1,179 @@
+"""PPO: Stable-Baselines3's, as it is, in a run folder that the same command continues."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from gqn_rl.agents import run_folder as files
+from gqn_rl.evaluate import Episodes, run_episodes
+from gqn_rl.runlog import RunLog, write_atomic
+
+
+def train_ppo(
+    folder: pathlib.Path,
+    envs: VecEnv,
+    eval_envs: VecEnv,
+    *,
+    settings: Mapping[str, Any],
+    total_steps: int,
+    eval_every: int,
+    num_eval_episodes: int,
+    eval_seed: int,
+    checkpoint_every: int,
+    seed: int,
+    progress: bool = False,
+) -> PPO:
+    """Trains until `total_steps`, continuing from the folder's checkpoint when there is one.
+
+    Evaluations and checkpoints fall between two updates, at the first such moment after they are due, and at the start
+    and end. A resumed run restores weights, optimiser, counters and random states of the learner; the environments
+    begin new episodes.
+
+    Args:
+        folder: the run folder.
+        envs: training environments.
+        eval_envs: evaluation environments, used by nobody else.
+        settings: arguments of SB3's `PPO`; `net_arch` may stand beside them.
+        total_steps: environment steps (actions, all environments together).
+        eval_every: environment steps between evaluations.
+        num_eval_episodes: episodes of an evaluation.
+        eval_seed: seed of an evaluation's first episode; the same every time.
+        checkpoint_every: environment steps between checkpoints.
+        seed: of the weights, the actions and the training episodes.
+        progress: whether to show SB3's progress bar.
+    """
+    model = _new_or_resumed(folder, envs, settings, seed)
+    start_step = model.num_timesteps
+    with (
+        RunLog(folder, start_step=start_step) as log,
+        RunLog(folder, "eval", start_step, tensorboard=False, step_column=files.STEP_COLUMN) as eval_log,
+    ):
+        model.set_logger(Logger(str(folder), [_RunLogFormat(log)]))
+
+        def evaluate() -> Episodes:
+            return run_episodes(model, eval_envs, num_eval_episodes, eval_seed)
+
+        between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every)
+        model.learn(total_steps - start_step, callback=between, reset_num_timesteps=False, progress_bar=progress)
+        between.finish()
+    return model
+
+
+class _BetweenUpdates(BaseCallback):
+    """Evaluates and saves when a rollout is about to start: the policy has just been updated and no data are pending."""
+
+    def __init__(self, folder: pathlib.Path, evaluate: Any, log: RunLog, total_steps: int, eval_every: int, save_every: int):
+        super().__init__()
+        self._folder, self._evaluate, self._log, self._total_steps = folder, evaluate, log, total_steps
+        self._eval_every, self._save_every = eval_every, save_every
+
+    def _on_training_start(self) -> None:
+        self._evaluated_at = files.last_evaluated_step(self._folder)
+        self._saved_at = self._first_step = self.model.num_timesteps
+        self._best = files.best_mean_return(self._folder)
+        self._started_s = time.monotonic()
+        self._earlier_s = vars(self.model).get("resume_state", {}).get("wall_clock_s", 0.0)
+
+    def _on_rollout_start(self) -> None:
+        step = self.model.num_timesteps
+        if self._evaluated_at < 0 or step // self._eval_every > self._evaluated_at // self._eval_every:
+            self._log_evaluation(step)
+        if step // self._save_every > self._saved_at // self._save_every:
+            self._save(step)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def finish(self) -> None:
+        """Evaluates and saves the final model."""
+        step = self.model.num_timesteps
+        if step > self._evaluated_at:
+            self._log_evaluation(step)
+        self._save(step)
+        write_atomic(self._folder / files.FINAL_FILE, self.model.save)
+
+    @property
+    def _wall_clock_s(self) -> float:
+        """Seconds of training and evaluating so far, over all sessions of the run."""
+        return self._earlier_s + time.monotonic() - self._started_s
+
+    def _log_evaluation(self, step: int) -> None:
+        episodes = self._evaluate()
+        self._log.log(step, {"wall_clock_s": round(self._wall_clock_s, 3), **episodes.row()})
+        for name, value in episodes.row().items():
+            if isinstance(value, float):
+                self.logger.record(f"eval/{name}", value)
+        self.logger.dump(step)
+        self._evaluated_at = step
+        if episodes.mean_return > self._best:
+            self._best = episodes.mean_return
+            write_atomic(self._folder / files.BEST_FILE, self.model.save)
+        self._report(step, episodes)
+
+    def _report(self, step: int, episodes: Episodes) -> None:
+        """Prints one line for whoever watches."""
+        row = episodes.row()
+        found = ", ".join(f"{name} {row[name]:.3g}" for name in ("mean_return", "success_rate") if row[name] is not None)
+        steps_per_s = (step - self._first_step) / max(time.monotonic() - self._started_s, 1e-9)
+        print(f"{step}/{self._total_steps} environment steps: {found}; {steps_per_s:.0f} steps/s", flush=True)
+
+    def _save(self, step: int) -> None:
+        vars(self.model)["resume_state"] = {
+            "wall_clock_s": self._wall_clock_s,
+            "torch": torch.get_rng_state(),
+            "numpy": np.random.get_state(),
+            "python": random.getstate(),
+        }
+        write_atomic(self._folder / files.CHECKPOINT_FILE, self.model.save)
+        self._saved_at = step
+
+
+class _RunLogFormat(KVWriter):
+    """Sends what SB3 logs, under SB3's names, to the run log (SB3's own CSV format would begin anew on resuming)."""
+
+    def __init__(self, log: RunLog):
+        self._log = log
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Writes one row."""
+        self._log.log(step, {name: value for name, value in key_values.items() if np.isscalar(value)})
+
+    def close(self) -> None:
+        """Leaves the log to its owner."""
+
+
+def _new_or_resumed(folder: pathlib.Path, envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
+    """Returns the checkpoint's model with the random states it had, or a new one; either way with fresh episodes."""
+    checkpoint = folder / files.CHECKPOINT_FILE
+    if checkpoint.exists():
+        model = PPO.load(checkpoint, env=envs, device=settings.get("device", "auto"))
+        state = vars(model)["resume_state"]
+        torch.set_rng_state(state["torch"])
+        np.random.set_state(state["numpy"])
+        random.setstate(state["python"])
+    else:
+        model = _new(envs, settings, seed)
+    envs.seed(int(np.random.default_rng([seed, model.num_timesteps]).integers(2**30)))
+    return model
+
+
+def _new(envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
+    settings = dict(settings)
+    policy_kwargs = {"net_arch": list(settings.pop("net_arch"))} if "net_arch" in settings else {}
+    policy = "MultiInputPolicy" if isinstance(envs.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    try:
+        return PPO(policy, envs, policy_kwargs=policy_kwargs, seed=seed, **settings)
+    except TypeError as error:
+        raise ValueError(f"`agent.settings` holds what SB3's PPO does not take: {error}.") from error

@@ -1,0 +1,59 @@
+"""Draws what an agent does as an animated GIF: each episode from outside, and below it what the agent sees."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from stable_baselines3.common.vec_env import VecEnv
+
+from gqn_rl.evaluate import DISTANCE, Agent, run_episodes
+from gqn_rl.runlog import write_atomic
+
+PANEL_PIXELS = 240
+FRAME_MS = 100
+AGENTS_PICTURE = "picture"
+"""Attribute of `CameraObservation` that holds the last picture."""
+
+
+def draw_rollout(path: pathlib.Path, agent: Agent, envs: VecEnv, seed: int, num_shown: int = 3) -> None:
+    """Runs one episode in each environment and draws the first few side by side.
+
+    Args:
+        path: the GIF to write.
+        agent: chooses the actions.
+        envs: environments made with render_mode="rgb_array".
+        seed: of the first episode.
+        num_shown: number of episodes to draw.
+    """
+    shown = range(min(num_shown, envs.num_envs))
+    frames: list[Image.Image] = []
+
+    def draw(infos: Sequence[dict[str, Any]]) -> None:
+        if not any("terminal_observation" in infos[i] for i in shown):  # else the next episode is already on stage
+            frames.append(_frame(envs, infos, shown))
+
+    run_episodes(agent, envs, envs.num_envs, seed, on_step=draw)
+    options = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
+    write_atomic(path, lambda file: frames[0].save(file, format="GIF", **options))
+
+
+def _frame(envs: VecEnv, infos: Sequence[dict[str, Any]], shown: range) -> Image.Image:
+    """Returns the pictures of one moment: from outside, and below them the agent's own where it has one."""
+    rows = [envs.env_method("render", indices=shown)]
+    if envs.has_attr(AGENTS_PICTURE):
+        rows.append(envs.get_attr(AGENTS_PICTURE, indices=shown))
+    sheet = Image.new("RGB", (PANEL_PIXELS * len(shown), PANEL_PIXELS * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            smooth = Image.Resampling.LANCZOS if len(picture) > PANEL_PIXELS else Image.Resampling.NEAREST
+            panel = Image.fromarray(np.asarray(picture)).resize((PANEL_PIXELS, PANEL_PIXELS), smooth)
+            sheet.paste(panel, (PANEL_PIXELS * x, PANEL_PIXELS * y))
+    for x in shown:
+        if DISTANCE in infos[x]:
+            text = f"{100 * infos[x][DISTANCE]:.0f} cm"
+            ImageDraw.Draw(sheet).text((PANEL_PIXELS * x + 8, 6), text, fill="black", font_size=16)
+    return sheet
