@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command
-from gqn_rl.curves import compare, draw_curves, load_runs, measure, write_csv, write_markdown
+from gqn_rl.curves import Comparison, compare, draw_curves, load_runs, measure, write_csv, write_markdown
 
 
 @command("plot")
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     print(out / "table.csv", out / "table.md", sep="\n")
 
 
-def _compare_with_plain_warnings(runs: object) -> list:
+def _compare_with_plain_warnings(runs: Any) -> list[Comparison]:
     """Loads and groups the runs; each warning becomes one line."""
     places = OmegaConf.to_container(runs) if OmegaConf.is_list(runs) else runs
     with warnings.catch_warnings(record=True) as caught:

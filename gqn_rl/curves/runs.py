@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-NUMERIC_COLUMNS = ("env_steps", "wall_clock_s", "mean_return", "success_rate")
-"""Columns of `eval.csv` that the plots read, one row for each evaluation."""
+NUMERIC_COLUMNS = ("env_steps", "wall_clock_s", "mean_return")
+"""Columns of `eval.csv` that every evaluation fills; `success_rate` and `returns` may be empty."""
 ADVICE = "train the agent again or leave its folder out"
 
 
@@ -31,7 +31,8 @@ class Run:
         env_steps: environment steps before each evaluation, float64 [T], increasing.
         hours: wall-clock hours before each evaluation, float64 [T], not decreasing.
         returns: mean return of each evaluation's episodes, float64 [T].
-        success: share of each evaluation's episodes that succeeded, float64 [T], in [0, 1].
+        success: share of each evaluation's episodes that succeeded, float64 [T], in [0, 1]; NaN where the environment
+            does not tell.
         num_episodes: episodes in the last evaluation.
     """
 
@@ -114,11 +115,12 @@ def _read_facts(path: Path) -> dict:
 
 
 def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
-    """Returns the numeric columns, float64 [T] each, and the number of episodes in the last evaluation."""
+    """Returns the columns that are numbers, float64 [T] each, and the number of episodes in the last evaluation."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         columns = {name: np.array([float(row[name]) for row in rows]) for name in NUMERIC_COLUMNS}
+        success = np.array([float(row["success_rate"] or "nan") for row in rows])
         num_episodes = len(rows[-1]["returns"].split(";")) if rows else 0
     except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
         raise ValueError(f"`{path}` is not a table of evaluations ({error!r}); {ADVICE}.") from None
@@ -128,7 +130,7 @@ def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
         raise ValueError(f"`{path}` holds a value that is not a finite number; {ADVICE}.")
     if (np.diff(columns["env_steps"]) <= 0).any() or (np.diff(columns["wall_clock_s"]) < 0).any():
         raise ValueError(f"`{path}` must go forward in `env_steps` and `wall_clock_s` from row to row; {ADVICE}.")
-    return columns, num_episodes
+    return {**columns, "success_rate": success}, num_episodes
 
 
 def _refuse_duplicates(runs: list[Run]) -> None:
