@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
 
 def _compare_with_plain_warnings(runs: Any) -> list[Comparison]:
     """Loads and groups the runs; each warning becomes one line."""
-    places = OmegaConf.to_container(runs) if OmegaConf.is_list(runs) else runs
+    places: Any = OmegaConf.to_container(runs) if OmegaConf.is_list(runs) else runs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         comparisons = compare(load_runs(places))
