@@ -1,7 +1,7 @@
-"""The file between training and use: a scene model's weights and every fact needed to use them, in one safetensors file.
+"""The file between training and use: a scene model's weights and every fact needed to use them, in one safetensors.
 
-The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built by `build_model` from a
-name out of our own registry and plain sizes. A digest over the JSON and the tensors tells an altered file from a whole one.
+The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built by `build_model` from
+a name out of our own registry and plain sizes. A digest over JSON and tensors tells an altered file from a whole one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
-from gqn_rl.models import MODELS, build_model
+from gqn_rl.models import MODELS, SceneModel, build_model
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import POSE_CONVENTION
 
@@ -26,11 +25,12 @@ R_MEAN, R_STD = "r_mean", "r_std"
 """Metadata entries that are tensors: statistics of one view's representation, shaped as the representation."""
 
 _FORMAT = "gqn_rl scene model 1"
+_HEADER = "gqn_rl"
 _WEIGHTS = "model."
 _STATISTICS = "statistics."
 
 
-def save_model(path: str | pathlib.Path, model: nn.Module, metadata: dict[str, Any]) -> None:
+def save_model(path: str | pathlib.Path, model: SceneModel, metadata: dict[str, Any]) -> None:
     """Writes `model` and what is known about it to `path`, whole or not at all.
 
     Args:
@@ -53,10 +53,11 @@ def save_model(path: str | pathlib.Path, model: nn.Module, metadata: dict[str, A
     }
     text = json.dumps(facts, sort_keys=True)
     header = {"format": _FORMAT, "facts": text, "sha256": _digest(text, tensors)}
-    write_atomic(path, safetensors.torch.save(tensors, header))
+    # One entry, since safetensors writes several in random order and equal models would make different files.
+    write_atomic(path, safetensors.torch.save(tensors, {_HEADER: json.dumps(header)}))
 
 
-def load_model(path: str | pathlib.Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
     """Reads a file written by `save_model`.
 
     Returns:
@@ -84,7 +85,7 @@ def load_model(path: str | pathlib.Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), facts | statistics
 
 
-def model_settings(model: nn.Module) -> dict[str, Any]:
+def model_settings(model: SceneModel) -> dict[str, Any]:
     """Returns what `build_model` needs to make `model` anew: its registered name and its sizes."""
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
     return {"name": name, **model.config}
@@ -104,9 +105,9 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ValueError(f"`{path}` is not a file; expected a scene model written by `python -m gqn_rl.pretrain`.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError) as error:
+            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ValueError(
             f"`{path}` is truncated or not a safetensors file ({error}); fetch or train it again."
         ) from error

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gqn_rl.checkpoint import R_MEAN, R_STD, load_model, package_version
-from gqn_rl.models import build_model
+from gqn_rl.models import SceneModel, build_model
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
@@ -35,14 +34,15 @@ class SceneEncoder:
         metadata: everything the file says: data set, step, metrics, pose convention …
     """
 
-    def __init__(self, model: nn.Module, metadata: dict[str, Any], *, device: str = "cpu", standardise: bool = True):
+    def __init__(self, model: SceneModel, metadata: dict[str, Any], *, device: str = "cpu", standardise: bool = True):
         self.metadata = metadata
         self.image_size: int = model.image_size
         self.representation_shape: tuple[int, ...] = tuple(model.representation_shape)
         self.standardise = standardise and R_MEAN in metadata
         mean, std = (metadata[R_MEAN], metadata[R_STD]) if self.standardise else (torch.tensor(0.0), torch.tensor(1.0))
         self._mean, self._std = torch.as_tensor(mean).float().to(device), torch.as_tensor(std).float().to(device)
-        self._model = model.float().eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self._model = model.float().eval().requires_grad_(False).to(device)
+        self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
 
     @torch.inference_mode()
@@ -78,12 +78,13 @@ class SceneEncoder:
         size = self.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise ValueError(
-                f"`images` must be uint8 [N, {size}, {size}, 3] for this encoder, got {images.dtype} {list(images.shape)}; "
-                f"render at {size} pixels or load an encoder of that size."
+                f"`images` must be uint8 [N, {size}, {size}, 3] for this encoder, got {images.dtype} "
+                f"{list(images.shape)}; render at {size} pixels or load an encoder of that size."
             )
         if np.shape(viewpoints) != (len(images), VIEWPOINT_SIZE):
             raise ValueError(
-                f"`viewpoints` must be [{len(images)}, {VIEWPOINT_SIZE}] ({POSE_CONVENTION}), got {list(np.shape(viewpoints))}."
+                f"`viewpoints` must be [{len(images)}, {VIEWPOINT_SIZE}] ({POSE_CONVENTION}), "
+                f"got {list(np.shape(viewpoints))}."
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standard
     """Loads a pretrained encoder.
 
     Args:
-        path_or_name: a `.safetensors` file, a pretraining run's folder (its best encoder), or the name of one that ships.
+        path_or_name: a `.safetensors` file, a run's folder (its best encoder), or the name of one that ships.
         device: where to compute.
         standardise: shift and scale each entry by its statistics over the training scenes, if the file has them.
 
@@ -122,8 +123,8 @@ def find_encoder(path_or_name: str | pathlib.Path) -> pathlib.Path:
         return shipped[str(path_or_name)]
     names = ", ".join(sorted(shipped)) or "none"
     raise ValueError(
-        f"`{path_or_name}` is no encoder: expected a .safetensors file, a pretraining folder with {BEST_FILE}, or a name that "
-        f"ships ({names}); `python -m gqn_rl.pretrain` trains one."
+        f"`{path_or_name}` is no encoder: expected a .safetensors file, a pretraining folder with {BEST_FILE}, or a "
+        f"name that ships ({names}); `python -m gqn_rl.pretrain` trains one."
     )
 
 
@@ -146,7 +147,7 @@ def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None 
 
 
 def view_statistics(psi: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; entries that never vary get a deviation of 1."""
+    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; an entry that never varies gets r_std 1."""
     std, mean = torch.std_mean(psi.float(), dim=0, correction=0)
     return {R_MEAN: mean, R_STD: torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))}
 

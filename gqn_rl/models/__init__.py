@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from gqn_rl.models.gqn import GQN
+from gqn_rl.models.scene_model import SceneModel
 
-MODELS: dict[str, type[nn.Module]] = {"gqn": GQN}
+MODELS: dict[str, type[SceneModel]] = {"gqn": GQN}
 """Scene models by name."""
 
 
-def build_model(name: str, **sizes: Any) -> nn.Module:
+def build_model(name: str, **sizes: Any) -> SceneModel:
     """Returns the scene model called `name` with the given sizes.
 
     Raises:

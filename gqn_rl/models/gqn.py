@@ -6,16 +6,17 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gqn_rl.models.encoders import ENCODERS
 from gqn_rl.models.generator import Drawing, Generator
+from gqn_rl.models.scene_model import SceneModel
 from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
 
 IMAGE_SIZE_MULTIPLE = 16
 
 
-class GQN(nn.Module):
+class GQN(SceneModel):
     """Scene representation and view prediction: r = Σ_k ψ(x_k, v_k), then log p(x | v, r) ≥ ELBO.
 
     B counts scenes, K context views, Q query views of a scene. Pictures arrive as uint8 [B, K, H, W, 3].

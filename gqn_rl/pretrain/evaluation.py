@@ -1,4 +1,4 @@
-"""What is measured on held-out scenes: pictures predicted from the prior, likelihoods at a fixed σ, and what r knows."""
+"""What is measured on held-out scenes: pictures from the prior, likelihoods at a fixed σ, and what r knows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import nn
 
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import metrics, probes
 from gqn_rl.views import Views, prepare_images
 
 CONTEXT_SIZES = (1, 2, 4)
-"""Numbers of context views that everything is reported for, where the data set has enough views."""
+"""Numbers of context views that everything is reported for, where the data have enough views."""
 EXCESS_NLL, KL, MSE, PSNR, SSIM, BITS = "excess_nll", "kl", "mse", "psnr", "ssim", "bits_per_dim"
-"""Names of the measures of one split; `eval/mse_4view` is the MSE with 4 context views, `eval/mse` the mean over all."""
+"""Names of the measures of one split; `eval/mse_4view` has 4 context views, `eval/mse` is the mean over all."""
 BEST = f"eval/{EXCESS_NLL}"
 """What decides which encoder is the best: lower is better."""
 
@@ -36,7 +36,7 @@ def fixed_views(dataset: MultiViewDataset, scenes: np.ndarray, num_context: int)
 
 
 def evaluate_pictures(
-    model: nn.Module, heldout: MultiViewDataset, num_scenes: int, device: torch.device | str = "cpu"
+    model: SceneModel, heldout: MultiViewDataset, num_scenes: int, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
     """Judges predicted and reconstructed pictures of the first held-out scenes, by number of context views.
 
@@ -62,7 +62,7 @@ def evaluate_pictures(
 
 
 def evaluate_representation(
-    model: nn.Module,
+    model: SceneModel,
     train: MultiViewDataset,
     heldout: MultiViewDataset,
     num_scenes: int,
@@ -103,7 +103,7 @@ def evaluate_representation(
 
 
 def encode_scenes(
-    model: nn.Module, dataset: MultiViewDataset, scenes: np.ndarray, num_views: int, device: torch.device | str = "cpu"
+    model: SceneModel, dataset: MultiViewDataset, scenes: np.ndarray, num_views: int, device: torch.device | str = "cpu"
 ) -> np.ndarray:
     """Encodes the first views of scenes: float32 [N, K, *representation_shape]."""
     encoded = []
@@ -114,7 +114,7 @@ def encode_scenes(
     return np.concatenate(encoded)
 
 
-def _judge(model: nn.Module, context: Views, query: Views) -> dict[str, torch.Tensor]:
+def _judge(model: SceneModel, context: Views, query: Views) -> dict[str, torch.Tensor]:
     """Returns every measure of one chunk, [N] each."""
     truth = prepare_images(query.images)[:, 0]  # [N, 3, H, W]
     predicted = model.predict(context, query.viewpoints)[:, 0].float()

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain.evaluation import encode_scenes
 from gqn_rl.representation import view_statistics
 
@@ -22,7 +22,7 @@ _SUMMARY = ("scene", "seed", "num_scenes", "views_per_scene", "image_size", "sta
 
 def export_encoder(
     paths: list[pathlib.Path],
-    model: nn.Module,
+    model: SceneModel,
     train: MultiViewDataset,
     *,
     step: int,

@@ -6,10 +6,10 @@ import contextlib
 import pathlib
 import time
 
-from torch import nn
 from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset, prefetch
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.interrupts import StopRequest
@@ -20,7 +20,7 @@ from gqn_rl.runlog import Every
 
 
 def train(
-    model: nn.Module,
+    model: SceneModel,
     dataset: MultiViewDataset,
     heldout: MultiViewDataset,
     *,
@@ -60,10 +60,9 @@ def train(
         stop = stack.enter_context(StopRequest())
         report = stack.enter_context(Report(trainer.model, dataset, heldout, run_dir, settings, workers, trainer.step))
         bar = stack.enter_context(_progress_bar(trainer.step, settings, show_progress and workers.is_main))
+        speed = _Speed(settings.batch_size * settings.num_queries)
         steps = range(trainer.step, settings.total_steps)
-        batches = stack.enter_context(contextlib.closing(prefetch(lambda step: trainer.draw(dataset, step), steps)))
-        since = time.perf_counter()
-        for _, batch in batches:
+        for _, batch in prefetch(lambda step: trainer.draw(dataset, step), steps):
             trainer.update(batch)
             bar.update()
             step, last = trainer.step, trainer.step == settings.total_steps
@@ -71,22 +70,44 @@ def train(
             logging, evaluating, saving = (last or clock(step) for clock in (log_now, evaluate_now, save_now))
             if logging or evaluating or saving or stopping:
                 _check_finite(trainer, run_dir)
+            speed.pause()
             if logging:
-                row = trainer.take_row(time.perf_counter() - since)
+                row = trainer.take_row() | {"train/samples_per_s": speed.take()}
                 report.train_row(step, row)
                 bar.set_postfix_str(_glance(row))
-            paused = time.perf_counter()
             if evaluating:
                 trainer.best = report.evaluate(step, trainer.best)
             if (saving or stopping) and workers.is_main:
                 resume.save_state(run_dir, trainer.state(), settings.keep_checkpoints)
-            since = time.perf_counter() if logging else since + time.perf_counter() - paused
             if stopping and not last:
                 raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from there")
+            speed.go_on()
     return report.latest
 
 
-def _check_fit(model: nn.Module, dataset: MultiViewDataset, settings: TrainSettings) -> None:
+class _Speed:
+    """Samples a second while training: evaluations and saving do not count. A sample is one predicted picture."""
+
+    def __init__(self, samples_per_step: int):
+        self._samples_per_step = samples_per_step
+        self._seconds, self._num_steps = 0.0, 0
+        self.go_on()
+
+    def go_on(self) -> None:
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._seconds += time.perf_counter() - self._since
+        self._num_steps += 1
+
+    def take(self) -> float:
+        """Returns the mean since the last call."""
+        speed = self._num_steps * self._samples_per_step / self._seconds
+        self._seconds, self._num_steps = 0.0, 0
+        return speed
+
+
+def _check_fit(model: SceneModel, dataset: MultiViewDataset, settings: TrainSettings) -> None:
     if model.image_size != dataset.image_size:
         raise ValueError(
             f"`model.image_size` is {model.image_size}, but the pictures of `{dataset.root}` have {dataset.image_size} "
@@ -105,8 +126,8 @@ def _check_finite(trainer: Trainer, run_dir: pathlib.Path) -> None:
         files = resume.resume_files(run_dir)
         last_good = f"the last good resume file is `{files[-1]}`" if files else "no resume file was written before"
         raise FloatingPointError(
-            f"Loss or gradient became NaN or infinite at or before step {trainer.step}; {last_good}. Try a lower `train.lr`, "
-            "`train.grad_clip_norm=1.0` or `train.precision=float32`."
+            f"Loss or gradient became NaN or infinite at or before step {trainer.step}; {last_good}. "
+            "Try a lower `train.lr`, `train.grad_clip_norm=1.0` or `train.precision=float32`."
         )
 
 

@@ -68,7 +68,7 @@ def ssim(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(images: torch.Tensor) -> torch.Tensor:
-    """Averages under the window, [N, C, H, W] → [N, C, H - 10, W - 10]; the Gaussian is applied row- and column-wise."""
+    """Averages under the window, [N, C, H, W] → [N, C, H - 10, W - 10], first over rows, then over columns."""
     N, C, H, W = images.shape
     offsets = torch.arange(_SSIM_WINDOW, dtype=images.dtype, device=images.device) - _SSIM_WINDOW // 2
     window = torch.exp(-offsets.square() / (2 * _SSIM_SIGMA**2))

@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
+from gqn_rl.models import SceneModel
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import Views, restore_images
 
@@ -19,7 +19,7 @@ _WHITE = 255
 _NOISE_SEED = 0
 
 
-def picture_sheet(model: nn.Module, context: Views, query: Views) -> np.ndarray:
+def picture_sheet(model: SceneModel, context: Views, query: Views) -> np.ndarray:
     """Draws a sheet of N scenes.
 
     Args:

@@ -93,7 +93,8 @@ def spread(psi: np.ndarray) -> Mapping[str, float]:
 
     Returns:
         `std`: deviation of one view's ψ across scenes over its root mean square (0: the same for every scene);
-        `scene_share`: deviation of a scene's mean ψ over that of all ψ (1: all variation is between scenes). Both are means over entries.
+        `scene_share`: deviation of a scene's mean ψ over that of all ψ (1: all variation is between scenes).
+        Both are means over entries.
     """
     total = psi.reshape(-1, psi.shape[-1]).std(axis=0)
     between = psi.mean(axis=1).std(axis=0)

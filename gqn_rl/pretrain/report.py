@@ -5,9 +5,9 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-from torch import nn
 
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.hardware import Workers
@@ -30,7 +30,7 @@ class Report:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SceneModel,
         train: MultiViewDataset,
         heldout: MultiViewDataset,
         run_dir: pathlib.Path,

@@ -53,5 +53,5 @@ def curriculum(settings: TrainSettings, step: int) -> Curriculum:
 
 
 def noise_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Returns the seed of a step's noise: the same whether or not the run was interrupted, unlike for any other step."""
+    """Returns the seed of a step's noise, the same whether or not the run was interrupted before."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

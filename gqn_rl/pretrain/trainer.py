@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gqn_rl.checkpoint import model_settings
 from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import schedules
 from gqn_rl.pretrain.hardware import Workers, uses_bf16
 from gqn_rl.pretrain.metrics import nll_floor
@@ -30,10 +31,11 @@ class Trainer:
         best: lowest score of an evaluation so far.
     """
 
-    def __init__(self, model: nn.Module, settings: TrainSettings, workers: Workers):
+    def __init__(self, model: SceneModel, settings: TrainSettings, workers: Workers):
         self.settings, self.workers, self.device = settings, workers, workers.device
-        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(self.device, memory_format=memory_format)
+        self.model = model.to(self.device)
+        if settings.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step = 0
         self.best = math.inf
         self._bf16 = uses_bf16(settings.precision, self.device)
@@ -82,22 +84,17 @@ class Trainer:
         """Tells whether loss and gradient were finite in every step since the last row."""
         return bool(self._sums.isfinite().all())
 
-    def take_row(self, seconds: float) -> dict[str, float]:
-        """Returns the means since the last row, over all processes, and starts the next row.
-
-        Args:
-            seconds: how long the steps took; a sample is one predicted picture.
-        """
+    def take_row(self) -> dict[str, float]:
+        """Returns the means since the last row, over all processes, and starts the next row."""
         settings, last = self.settings, self.step - 1
         means = (self.workers.mean(self._sums) / max(self._num_summed, 1)).tolist()
-        samples = self._num_summed * settings.batch_size * settings.num_queries
         row = {f"train/{name}": value for name, value in zip(_SUMMED, means, strict=True)}
         row |= {
             "train/lr": schedules.learning_rate(settings, last),
             "train/sigma": schedules.pixel_sigma(settings, last),
         }
         self._reset_sums()
-        return row | {"train/samples_per_s": samples / seconds}
+        return row
 
     def state(self) -> dict[str, Any]:
         """Returns everything that `restore` needs, as tensors and plain values."""
@@ -107,6 +104,8 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
+            "sums": self._sums,
+            "num_summed": self._num_summed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -119,6 +118,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
+        self._sums, self._num_summed = state["sums"].to(self.device), state["num_summed"]
 
     def _reset_sums(self) -> None:
         self._sums = torch.zeros(len(_SUMMED), dtype=torch.float64, device=self.device)
@@ -128,7 +128,7 @@ class Trainer:
 class _Objective(nn.Module):
     """The loss as a forward pass, so that DistributedDataParallel and torch.compile see it."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: SceneModel):
         super().__init__()
         self.model = model
 
@@ -143,4 +143,6 @@ def _wrap(objective: nn.Module, settings: TrainSettings, workers: Workers) -> nn
     if workers.world_size > 1:
         # Without latents the posterior's weights get no gradient.
         objective = DistributedDataParallel(objective, find_unused_parameters=settings.warmup_steps > 0)
-    return torch.compile(objective) if settings.compile else objective
+    if settings.compile:
+        objective.compile()
+    return objective

@@ -1,0 +1,60 @@
+"""The data of a run: made when there are none, refused when they show another scene or size than was asked for."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+from gqn_rl.dataset import MultiViewDataset, generate
+from gqn_rl.dataset.shards import MANIFEST
+from gqn_rl.views import Scene
+
+
+def make_when_missing(
+    root: str,
+    scene_factory: Callable[[], Scene],
+    *,
+    scene_name: str,
+    num_scenes: int,
+    held_out_scenes: int,
+    views_per_scene: int,
+    seed: int,
+    num_workers: int | None,
+) -> None:
+    """Generates the data set, saying so, unless a finished one lies in `root`; then that is used whatever its size."""
+    if (pathlib.Path(root) / MANIFEST).is_file():
+        return
+    print(
+        f"No data in {root}: rendering {num_scenes} training and {held_out_scenes} held-out scenes of {scene_name}, "
+        f"{views_per_scene} views each (data.num_scenes=... for another number)."
+    )
+    generate(
+        root,
+        scene_factory,
+        scene_name=scene_name,
+        num_scenes=num_scenes,
+        held_out_scenes=held_out_scenes,
+        views_per_scene=views_per_scene,
+        seed=seed,
+        num_workers=num_workers,
+    )
+
+
+def open_splits(
+    root: str, *, scene_name: str, image_size: int, verify: bool = True
+) -> tuple[MultiViewDataset, MultiViewDataset]:
+    """Opens the training and the held-out scenes.
+
+    Raises:
+        ValueError: the data are damaged, of another scene than `scene_name` or of another size than `image_size`.
+    """
+    train, heldout = (MultiViewDataset(root, split, verify=verify) for split in ("train", "heldout"))
+    scene = train.manifest["scene"]
+    if scene != scene_name:
+        raise ValueError(f"`data.root` {root} holds scenes of '{scene}', not of '{scene_name}'; choose another root.")
+    if train.image_size != image_size:
+        raise ValueError(
+            f"`data.root` {root} holds pictures of {train.image_size} pixels, `env.scene.image_size` is {image_size}; "
+            f"choose another root or env.scene.image_size={train.image_size}."
+        )
+    return train, heldout
