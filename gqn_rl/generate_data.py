@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gqn_rl.cli import available_cores, command
+from gqn_rl.cli import command
 from gqn_rl.dataset import generate
 from gqn_rl.envs import make_scene
 
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         held_out_scenes=cfg.held_out_scenes,
         views_per_scene=cfg.views_per_scene,
         seed=cfg.seed,
-        num_workers=available_cores() if cfg.num_workers is None else cfg.num_workers,
+        num_workers=cfg.num_workers,
         scenes_per_shard=cfg.scenes_per_shard,
         overwrite=cfg.overwrite,
     )

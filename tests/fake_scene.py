@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -64,3 +65,23 @@ class FailingScene(FakeScene):
     def sample(self, rng: np.random.Generator) -> None:
         """Does not return."""
         raise OSError(28, "No space left on device")
+
+
+class SlowScene(FakeScene):
+    """Takes 20 ms to draw a scene, so that there is time to interrupt it."""
+
+    def sample(self, rng: np.random.Generator) -> None:
+        """Puts the disc somewhere else, slowly."""
+        time.sleep(0.02)
+        super().sample(rng)
+
+
+class CountingScene(FakeScene):
+    """Counts the scenes drawn by this process."""
+
+    num_drawn = 0
+
+    def sample(self, rng: np.random.Generator) -> None:
+        """Puts the disc somewhere else."""
+        CountingScene.num_drawn += 1
+        super().sample(rng)

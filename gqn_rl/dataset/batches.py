@@ -125,7 +125,10 @@ def _check_batch(
     if not 0 <= rank < world_size:
         raise ValueError(f"`rank` must be in [0, {world_size}), got {rank}.")
     if num_context < 1 or num_queries < 1:
-        raise ValueError(f"There must be a context view and a query, got {num_context} and {num_queries}.")
+        raise ValueError(
+            "`num_context`, `max_context` and `num_queries` must be at least 1, "
+            f"got {num_context} context views and {num_queries} queries."
+        )
     if num_context + num_queries > dataset.views_per_scene:
         raise ValueError(
             f"`max_context` (or `num_context`) {num_context} + `num_queries` {num_queries} must not exceed "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import textwrap
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -40,7 +41,7 @@ def generate(
     held_out_scenes: int,
     views_per_scene: int,
     seed: int,
-    num_workers: int,
+    num_workers: int | None,
     scenes_per_shard: int = 256,
     overwrite: bool = False,
     progress: bool = True,
@@ -57,7 +58,7 @@ def generate(
         held_out_scenes: scenes of the "heldout" split.
         views_per_scene: pictures of each scene.
         seed: of everything random.
-        num_workers: processes that render; 1 renders in this one.
+        num_workers: processes that render; 1 renders in this one, None uses every core that this may run on.
         scenes_per_shard: scenes in each file.
         overwrite: delete a data set that is there already.
         progress: show a progress bar.
@@ -65,6 +66,7 @@ def generate(
     Returns:
         The number of pictures rendered; 0 when the data set was finished already.
     """
+    num_workers = _available_cores() if num_workers is None else num_workers
     _check_numbers(num_scenes, held_out_scenes, views_per_scene, seed, num_workers, scenes_per_shard)
     root = Path(root)
     scene = scene_factory()
@@ -193,6 +195,12 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
 
 def _short(value: Any) -> str:
     return textwrap.shorten(str(value), width=60, placeholder="...")
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # absent on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_numbers(
