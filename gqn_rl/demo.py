@@ -1,0 +1,205 @@
+"""The whole road on a small scale: pictures of Jaco scenes, a GQN, agents on three representations, and the curves.
+
+    python -m gqn_rl.demo              # under 15 minutes on two cores; the same command continues
+    python -m gqn_rl.demo --quick      # about a minute: shows that everything runs, learns nothing
+    python -m gqn_rl.demo --pretrain   # trains an encoder here even though one ships with the package
+
+Every stage is a command line that is printed before it runs and can be given again by hand. What is finished is not
+done again: each command finds its own results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from gqn_rl.checkpoint import load_model
+from gqn_rl.cli import available_cores
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.pretrain.evaluation import fixed_views
+from gqn_rl.pretrain.pictures import picture_sheet, write_png
+from gqn_rl.representation import find_encoder
+
+SHIPPED_ENCODER = "jaco"
+REPRESENTATIONS = ("pixels", "gqn", "oracle")  # the slowest first, so that two cores end together
+SHEET_SCENES, SHEET_CONTEXT, SHEET_ZOOM = 8, 3, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much of everything: overrides of the command lines, and environment steps of the agents."""
+
+    data: tuple[str, ...]
+    pretrain: tuple[str, ...]
+    agents: tuple[str, ...]
+    steps: int
+    oracle_steps: int
+
+
+FULL = Size(
+    data=("num_scenes=4000", "held_out_scenes=256", "views_per_scene=8"),
+    pretrain=(
+        "model=gqn_small",
+        "train.total_steps=1600",
+        "train.lr_steps=1600",
+        "train.sigma_steps=1000",
+        "train.warmup_steps=1400",
+        "train.query_from_context_steps=1200",
+        "train.eval_every=800",
+    ),
+    agents=("eval_every=5000",),
+    steps=50_000,
+    oracle_steps=100_000,
+)
+QUICK = Size(
+    data=("num_scenes=64", "held_out_scenes=16", "views_per_scene=5"),
+    pretrain=("model=gqn_debug", "train.total_steps=20"),
+    agents=("eval_every=1024", "eval_episodes=2"),
+    steps=1024,
+    oracle_steps=1024,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the stages one after the other, then says where the results lie and how long each stage took."""
+    options = _parser().parse_args(arguments)
+    out = options.out or Path("demo/quick" if options.quick else "demo")
+    size = QUICK if options.quick else FULL
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+
+    def stage(title: str, **commands: list[str]) -> None:
+        print(f"\n== {title}", flush=True)
+        begun = time.monotonic()
+        run_side_by_side(commands)
+        seconds[title] = time.monotonic() - begun
+
+    stage("Pictures of random scenes", data=_module("generate_data", f"root={out}/data", *size.data))
+    encoder = None if options.pretrain else shipped_encoder()
+    if encoder is None:
+        encoder = out / "pretrain"
+        places = (f"data.root={out}/data", f"run_dir={encoder}")
+        stage("A scene model that predicts views", pretrain=_module("pretrain", *places, *size.pretrain))
+    else:
+        print(f"\n== Pretraining is skipped: {encoder} ships with the package (--pretrain trains one here).")
+    draw_sheet(out / "predicted_views.png", encoder, out / "data")
+    agents = {name: agent_command(out, name, encoder, size) for name in REPRESENTATIONS}
+    stage("Agents with a moving camera", **agents)
+    stage("Learning curves", plot=_module("plot", f"runs={out}/agents", f"out={out}/figures"))
+    print(summary(out, seconds, time.monotonic() - started))
+
+
+def agent_command(out: Path, representation: str, encoder: Path, size: Size) -> list[str]:
+    """Returns the command line that trains one agent."""
+    is_oracle = representation == "oracle"
+    words = ["env=jaco", f"repr={representation}"] + ["camera=moving"] * (not is_oracle) + ["agent=ppo"]
+    words += [f"encoder={encoder}"] * (representation == "gqn")
+    words += [f"total_steps={size.oracle_steps if is_oracle else size.steps}", *size.agents]
+    return _module("train_agent", *words, f"run_dir={_run_folder(out, representation)}")
+
+
+def shipped_encoder() -> Path | None:
+    """Returns the file of the encoder that ships with the package, None when there is none."""
+    try:
+        return find_encoder(SHIPPED_ENCODER)
+    except ValueError:
+        return None
+
+
+def draw_sheet(path: Path, encoder: Path, data: Path) -> None:
+    """Draws what the scene model predicts of held-out scenes beside the truth, with a heading over each column."""
+    heldout = MultiViewDataset(data, "heldout")
+    model, _ = load_model(find_encoder(encoder))
+    scenes = np.arange(min(SHEET_SCENES, heldout.num_scenes))
+    num_context = min(SHEET_CONTEXT, heldout.views_per_scene - 1)
+    context, query = fixed_views(heldout, scenes, num_context)
+    sheet = (
+        picture_sheet(model.eval(), context.to_torch(), query.to_torch()).repeat(SHEET_ZOOM, 0).repeat(SHEET_ZOOM, 1)
+    )
+    headings = ["given"] * num_context + ["true", "predicted", "sample", "sample", "sample", "reconstructed"]
+    write_png(path, _with_headings(sheet, headings))
+
+
+def _with_headings(sheet: np.ndarray, headings: Sequence[str], height_px: int = 24) -> np.ndarray:
+    image = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + height_px), "white")
+    image.paste(Image.fromarray(sheet), (0, height_px))
+    for column, heading in enumerate(headings):
+        x = (column + 0.5) * sheet.shape[1] / len(headings)
+        ImageDraw.Draw(image).text((x, height_px / 2), heading, fill="black", anchor="mm", font_size=15)
+    return np.asarray(image)
+
+
+def run_side_by_side(commands: Mapping[str, list[str]]) -> None:
+    """Prints and runs named commands, as many at a time as there are cores; a failure ends the demo with its status."""
+    run = _run if len(commands) == 1 else _run_with_name
+    with ThreadPoolExecutor(max_workers=min(len(commands), available_cores())) as pool:
+        statuses = list(pool.map(run, commands.keys(), commands.values()))
+    if any(statuses):
+        print("\nThis stage failed. Once the cause is gone, the same command goes on from here.", file=sys.stderr)
+        sys.exit(max(statuses))
+
+
+def _run(name: str, command: list[str]) -> int:
+    print("$ " + shlex.join(["python", *command[1:]]), flush=True)
+    return subprocess.run(command, check=False).returncode
+
+
+def _run_with_name(name: str, command: list[str]) -> int:
+    """Runs a command whose lines mix with those of others, so each begins with its name."""
+    print(f"[{name}] $ " + shlex.join(["python", *command[1:]]), flush=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            print(f"[{name}] {line}", end="", flush=True)
+    return process.returncode
+
+
+def summary(out: Path, seconds: dict[str, float], total_s: float) -> str:
+    """Returns what was made, how to read it, and how long it took."""
+    lines = [
+        "",
+        "What to look at:",
+        f"  {out}/figures/jaco_ppo_steps.png (and .svg; jaco_ppo_hours over time; table.md)",
+        "      return over environment steps, random agent = 0, oracle = 100. One seed and a short run each:",
+        "      differences may be chance, and 100 is only what this short oracle run reached.",
+        f"  {out}/predicted_views.png",
+        "      held-out scenes, a row each: the views that the model was given, the true view from a new place, what",
+        "      it predicts of it, three samples, and what is left of the true view when the model has seen it.",
+        *(f"  {_run_folder(out, name)}/rollout.gif" for name in ("gqn", "pixels", "oracle")),
+        "      three evaluation episodes of each agent, and below them what it sees.",
+        "",
+        *(f"  {name:<36} {taken:6.0f} s" for name, taken in seconds.items()),
+        f"  {'altogether':<36} {total_s:6.0f} s",
+    ]
+    return "\n".join(lines)
+
+
+def _module(name: str, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", f"gqn_rl.{name}", *overrides]
+
+
+def _run_folder(out: Path, representation: str) -> Path:
+    return out / "agents" / "jaco" / f"{representation}_moving_ppo_seed0"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gqn_rl.demo", description=str(__doc__).split("\n")[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute; shows that everything runs, learns nothing"
+    )
+    parser.add_argument("--pretrain", action="store_true", help="train an encoder here even though one ships")
+    parser.add_argument("--out", type=Path, help="folder for everything it makes (demo, or demo/quick)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
