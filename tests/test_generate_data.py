@@ -27,7 +27,7 @@ def run(folder, *arguments):
 
 
 def test_command_makes_data_continues_it_and_refuses_other_settings(tmp_path):
-    """Two workers make the same Jaco data as one process; again it is whole; another seed is refused in one sentence."""
+    """Two workers make the same Jaco data as one; the same command then has nothing to do; another seed is refused."""
     made = run(tmp_path, *SMALL, "num_workers=2")
     assert made.returncode == 0, made.stderr
     assert "6 + 2 held-out scenes of 3 views, 24 frames in" in made.stdout
