@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from gqn_rl.checkpoint import R_MEAN, R_STD, load_model, package_version
 from gqn_rl.models import SceneModel, build_model
@@ -23,6 +24,26 @@ VERSION_KEYS = ("gl_renderer", "mujoco")
 _SMALLEST_STD = 1e-6
 
 
+class ViewEncoder(nn.Module):
+    """ψ of each view, standardised, tensors on both sides: Views [B, K, ...] → float32 [B, K, *representation_shape].
+
+    Gradients flow through it, for those who adapt it to a task; `SceneEncoder` is the frozen one.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: SceneModel, mean: torch.Tensor, std: torch.Tensor):
+        super().__init__()
+        self.model = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+
+    def forward(self, views: Views) -> torch.Tensor:
+        """Encodes views [B, K, ...]."""
+        return (self.model.encode_views(views).float() - self.mean) / self.std
+
+
 class SceneEncoder:
     """A frozen encoder ψ: one standardised representation per view, whose sum over views is the scene's r.
 
@@ -32,18 +53,16 @@ class SceneEncoder:
         image_size: side of the square pictures it was trained on, in pixels.
         representation_shape: shape of one view's representation.
         metadata: everything the file says: data set, step, metrics, pose convention …
+        module: the network itself, with tensors on both sides.
     """
 
     def __init__(self, model: SceneModel, metadata: dict[str, Any], *, device: str = "cpu", standardise: bool = True):
         self.metadata = metadata
-        self.image_size: int = model.image_size
-        self.representation_shape: tuple[int, ...] = tuple(model.representation_shape)
-        self.standardise = standardise and R_MEAN in metadata
-        mean, std = (metadata[R_MEAN], metadata[R_STD]) if self.standardise else (torch.tensor(0.0), torch.tensor(1.0))
-        self._mean, self._std = torch.as_tensor(mean).float().to(device), torch.as_tensor(std).float().to(device)
-        self._model = model.float().eval().requires_grad_(False).to(device)
-        self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = device
+        self.image_size = model.image_size
+        self.representation_shape = tuple(model.representation_shape)
+        standardise = standardise and R_MEAN in metadata
+        mean, std = (metadata[R_MEAN], metadata[R_STD]) if standardise else (torch.tensor(0.0), torch.tensor(1.0))
+        self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
@@ -57,9 +76,8 @@ class SceneEncoder:
             float32 [N, *representation_shape]; the representation of a scene is the sum over its views.
         """
         self._check(images, viewpoints)
-        views = Views(images[:, None], np.asarray(viewpoints, np.float32)[:, None]).to_torch(self.device)
-        psi = self._model.encode_views(views).flatten(0, 1).float()
-        return ((psi - self._mean) / self._std).cpu().numpy()
+        views = Views(images[:, None], np.asarray(viewpoints, np.float32)[:, None]).to_torch(self.module.mean.device)
+        return self.module(views).flatten(0, 1).cpu().numpy()
 
     def warn_if_drawn_differently(self, **versions: str) -> None:
         """Warns when pictures are drawn by another renderer or MuJoCo than those of pretraining.
@@ -88,9 +106,8 @@ class SceneEncoder:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.device == "cpu":
-            return self.__dict__
-        return SceneEncoder(copy.deepcopy(self._model), self.metadata, standardise=self.standardise).__dict__
+        on_cpu = self.module.mean.device.type == "cpu"
+        return self.__dict__ | {"module": self.module if on_cpu else copy.deepcopy(self.module).cpu()}
 
 
 def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True) -> SceneEncoder:

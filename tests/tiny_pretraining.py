@@ -1,0 +1,58 @@
+"""A data set and a scene model that are small enough to train in a test."""
+
+import functools
+
+import torch
+
+from gqn_rl.dataset import MultiViewDataset, generate
+from gqn_rl.models import build_model
+from gqn_rl.pretrain.settings import TrainSettings
+from tests.fake_scene import FakeScene
+
+IMAGE_SIZE = 16
+SIZES = {
+    "name": "gqn",
+    "image_size": IMAGE_SIZE,
+    "encoder": "pyramid",
+    "r_channels": 8,
+    "num_steps": 2,
+    "shared_cores": True,
+    "hidden_channels": 4,
+    "latent_channels": 2,
+    "canvas_channels": 4,
+    "kernel_size": 3,
+}
+
+
+def make_data(root):
+    """Makes 48 training and 12 held-out scenes of 5 views of 16 pixels; returns both splits."""
+    sizes = {"num_scenes": 48, "held_out_scenes": 12, "views_per_scene": 5, "seed": 0, "num_workers": 1}
+    generate(root, functools.partial(FakeScene, IMAGE_SIZE), scene_name="fake", progress=False, **sizes)
+    return MultiViewDataset(root), MultiViewDataset(root, "heldout")
+
+
+def tiny_model(seed=0, **changes):
+    """Builds a GQN of some thousand weights."""
+    torch.manual_seed(seed)
+    return build_model(**(SIZES | changes))
+
+
+def tiny_settings(**changes):
+    """Ten steps with a warm-up of four, float32, nothing on the way but rows."""
+    settings = {
+        "total_steps": 10,
+        "batch_size": 4,
+        "max_context": 3,
+        "lr": 1e-3,
+        "sigma_steps": 8,
+        "warmup_steps": 4,
+        "query_from_context": 1.0,
+        "query_from_context_steps": 4,
+        "precision": "float32",
+        "log_every": 2,
+        "eval_every": 0,
+        "checkpoint_every": 3,
+        "eval_scenes": 8,
+        "probe_scenes": 32,
+    }
+    return TrainSettings(**(settings | changes))
