@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import textwrap
 from collections.abc import Callable, Iterator
@@ -224,7 +225,11 @@ def _sole_writer(root: Path) -> Iterator[None]:
     """Keeps other processes from writing to `root` meanwhile; the system frees the lock if this one dies."""
     root.mkdir(parents=True, exist_ok=True)
     with open(root / ".lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.getLogger(__name__).warning("Waiting for another process that makes the data set in `%s`.", root)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -77,19 +78,23 @@ def run_in_workers(
 
 
 def _work(scene_factory: Callable[[], Scene], pipe: Connection) -> None:
-    """Runs in the new process: asks for jobs until it is ended or the parent dies."""
+    """Runs in the new process: does jobs until it is ended or the parent dies; hands an error to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    try:
-        scene = scene_factory()
-        while True:
-            pipe.send(_READY)
-            job: ShardJob = pipe.recv()
-            job.run(scene, on_scene=lambda: pipe.send(_SCENE_DONE))
-    except (EOFError, ConnectionError):  # the parent is gone
-        return
-    except (ValueError, OSError) as error:
-        with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+        try:
+            _do_jobs(scene_factory(), pipe)
+        except (ValueError, OSError) as error:
             pipe.send(error)
+    os._exit(
+        0
+    )  # at once: files are whole or absent, and OpenGL contexts complain when the interpreter ends before them
+
+
+def _do_jobs(scene: Scene, pipe: Connection) -> None:
+    while True:
+        pipe.send(_READY)
+        job: ShardJob = pipe.recv()
+        job.run(scene, on_scene=lambda: pipe.send(_SCENE_DONE))
 
 
 def _listen(pipe: Connection, process: SpawnProcess) -> str:
