@@ -47,19 +47,19 @@ class Size:
 
 
 FULL = Size(
-    data=("num_scenes=4000", "held_out_scenes=256", "views_per_scene=8"),
+    data=("num_scenes=3000", "held_out_scenes=250", "views_per_scene=8"),
     pretrain=(
         "model=gqn_small",
-        "train.total_steps=1600",
-        "train.lr_steps=1600",
-        "train.sigma_steps=1000",
-        "train.warmup_steps=1400",
-        "train.query_from_context_steps=1200",
-        "train.eval_every=800",
+        "train.total_steps=1200",
+        "train.lr_steps=1200",
+        "train.sigma_steps=800",
+        "train.warmup_steps=1000",
+        "train.query_from_context_steps=1000",
+        "train.eval_every=600",
     ),
-    agents=("eval_every=5000",),
-    steps=50_000,
-    oracle_steps=100_000,
+    agents=("eval_every=4000",),
+    steps=40_000,
+    oracle_steps=80_000,
 )
 QUICK = Size(
     data=("num_scenes=64", "held_out_scenes=16", "views_per_scene=5"),
