@@ -1,6 +1,7 @@
 """Generating a data set, continuing one, and refusing a damaged or a different one, on a scene without OpenGL."""
 
 import errno
+import fcntl
 import functools
 import hashlib
 import json
@@ -8,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -179,6 +181,19 @@ def test_overwrite_makes_other_data_in_the_same_place(tmp_path):
     make(tmp_path / "a", seed=8, overwrite=True)
     make(tmp_path / "b", seed=8)
     assert contents(tmp_path / "a") == contents(tmp_path / "b") | {"notes.json": b"{}"}
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path, caplog):
+    """While one process makes a data set, another one for the same place says that it waits, and then goes on."""
+    with open(tmp_path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = threading.Thread(target=make, args=(tmp_path,))
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive() and "Waiting for another process" in caplog.text
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    second.join(timeout=30)
+    assert MultiViewDataset(tmp_path).num_scenes == 10
 
 
 # ------------------------------------------------------------------------------------------------ refusing
