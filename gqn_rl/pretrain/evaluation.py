@@ -83,11 +83,10 @@ def evaluate_representation(
     sizes = context_sizes(train)
     num_train, num_heldout = min(num_scenes, train.num_scenes), min(-(-num_scenes // 4), heldout.num_scenes)
     psi_train, psi_heldout = (
-        encode_scenes(model, dataset, np.arange(count), max(sizes), device)
+        encode_scenes(model, dataset, count, max(sizes), device, pool=True)
         for dataset, count in ((train, num_train), (heldout, num_heldout))
     )
-    flat = probes.features(psi_heldout.reshape(-1, *psi_heldout.shape[2:])).reshape(*psi_heldout.shape[:2], -1)
-    summary = {f"r/{name}": value for name, value in probes.spread(flat).items()}
+    summary = {f"r/{name}": value for name, value in probes.spread(psi_heldout).items()}
     entries: dict[str, float] = {}
     for size in sizes:
         r2 = probes.probe_r2(
@@ -103,14 +102,25 @@ def evaluate_representation(
 
 
 def encode_scenes(
-    model: SceneModel, dataset: MultiViewDataset, scenes: np.ndarray, num_views: int, device: torch.device | str = "cpu"
+    model: SceneModel,
+    dataset: MultiViewDataset,
+    num_scenes: int,
+    num_views: int,
+    device: torch.device | str = "cpu",
+    pool: bool = False,
 ) -> np.ndarray:
-    """Encodes the first views of scenes: float32 [N, K, *representation_shape]."""
+    """Encodes the first views of the first scenes: float32 [N, K, *representation_shape], or [N, K, D] pooled.
+
+    Pooling (`probes.features`) is linear: the sum of pooled ψ is the pooled r.
+    """
     encoded = []
     with torch.inference_mode():
-        for chunk in _chunks(len(scenes)):
-            views = dataset.views(scenes[chunk], np.tile(np.arange(num_views), (len(chunk), 1)))
-            encoded.append(model.encode_views(views.to_torch(device)).float().cpu().numpy())
+        for scenes in _chunks(num_scenes):
+            views = dataset.views(scenes, np.tile(np.arange(num_views), (len(scenes), 1)))
+            psi = model.encode_views(views.to_torch(device)).float().cpu().numpy()
+            if pool:
+                psi = probes.features(psi.reshape(-1, *psi.shape[2:])).reshape(*psi.shape[:2], -1)
+            encoded.append(psi.astype(np.float32))
     return np.concatenate(encoded)
 
 

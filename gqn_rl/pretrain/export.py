@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-import numpy as np
 import torch
 
 from gqn_rl.checkpoint import save_model
@@ -30,8 +29,8 @@ def export_encoder(
     device: torch.device | str = "cpu",
 ) -> None:
     """Writes the model with the statistics of one view's ψ over training scenes and what is known about both."""
-    scenes = np.arange(min(STATISTICS_SCENES, train.num_scenes))
-    psi = torch.from_numpy(encode_scenes(model, train, scenes, num_views=1, device=device)[:, 0])
+    num_scenes = min(STATISTICS_SCENES, train.num_scenes)
+    psi = torch.from_numpy(encode_scenes(model, train, num_scenes, num_views=1, device=device)[:, 0])
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **view_statistics(psi)}
     for path in paths:
         save_model(path, model, metadata)

@@ -105,10 +105,14 @@ def spread(psi: np.ndarray) -> Mapping[str, float]:
 
 
 def _ridge_paths(x: np.ndarray, y: np.ndarray, x_new: np.ndarray) -> list[np.ndarray]:
-    """Predicts y at `x_new` for every candidate penalty, from one eigen-decomposition of xᵀx."""
+    """Predicts y at `x_new` for every candidate penalty, from one eigen-decomposition of the smaller of XᵀX and XXᵀ."""
+    N, D = x.shape
     x_mean, y_mean = x.mean(axis=0), np.asarray(y, np.float64).mean(axis=0)
-    centred = x - x_mean
-    eigenvalues, directions = np.linalg.eigh(centred.T @ centred / len(x))
-    target = directions.T @ (centred.T @ (y - y_mean)) / len(x)
-    projected = (x_new - x_mean) @ directions
+    x, y, x_new = x - x_mean, y - y_mean, x_new - x_mean
+    if D <= N:
+        eigenvalues, directions = np.linalg.eigh(x.T @ x / N)
+        target, projected = directions.T @ (x.T @ y) / N, x_new @ directions
+    else:
+        eigenvalues, directions = np.linalg.eigh(x @ x.T / N)
+        target, projected = directions.T @ y, x_new @ x.T @ directions / N
     return [projected @ (target / (np.maximum(eigenvalues, 0) + a)[:, None]) + y_mean for a in RIDGE_STRENGTHS]

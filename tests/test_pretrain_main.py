@@ -1,0 +1,89 @@
+"""The command: from nothing to an encoder, its presets, and its sentences for what cannot be."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_module
+
+import gqn_rl
+from gqn_rl import load_encoder
+from gqn_rl.models import build_model
+from gqn_rl.pretrain.__main__ import summary
+from gqn_rl.pretrain.data import make_when_missing, open_splits
+from gqn_rl.pretrain.settings import TrainSettings
+from tests.fake_scene import FakeScene
+from tests.tiny_pretraining import IMAGE_SIZE, make_data
+
+PRESETS = ("gqn_paper", "gqn_small", "gqn_debug")
+
+
+def configured(*overrides):
+    """Composes the command's config."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        return compose("pretrain", list(overrides))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_composes_and_builds(preset):
+    """A preset's sizes build a model and its training settings are possible with the data that are made by default."""
+    cfg = configured(f"model={preset}")
+    settings = TrainSettings(seed=cfg.seed, **cfg.train)
+    assert settings.max_context + settings.num_queries <= cfg.data.views_per_scene
+    if preset != "gqn_paper":  # 60 million weights take seconds to draw
+        assert build_model(**cfg.model, image_size=64).image_size == 64
+
+
+def test_paper_preset_is_the_default_of_every_setting():
+    """The YAML and the dataclass say the same, so that neither drifts."""
+    cfg = configured("model=gqn_paper")
+    assert TrainSettings(seed=cfg.seed, **cfg.train) == TrainSettings()
+    assert set(cfg.train) == {field.name for field in dataclasses.fields(TrainSettings)} - {"seed"}
+
+
+def test_command_goes_from_nothing_to_an_encoder(tmp_path):
+    """One command renders Jaco scenes, trains on them and leaves an encoder; given again, it says that it is done."""
+    words = (
+        "env=jaco model=gqn_debug data.num_scenes=8 data.held_out_scenes=3 data.views_per_scene=5 data.num_workers=1"
+    )
+    command = [sys.executable, "-m", "gqn_rl.pretrain", *words.split(), "train.total_steps=2", "threads=1"]
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(gqn_rl.__file__).parents[1])}
+    process = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    first = subprocess.run(command, **process)
+    assert first.returncode == 0, first.stderr
+    assert "No data in data/jaco: rendering 8 training and 3 held-out scenes" in first.stdout
+    folder = tmp_path / "runs" / "pretrain" / "jaco_gqn_debug_seed0"
+    assert {path.name for path in folder.iterdir()} >= {"config.yaml", "versions.json", "progress.csv", "sheets"}
+    encoder = load_encoder(folder)
+    assert encoder.image_size == 64 and encoder.metadata["dataset"]["scene"] == "jaco"
+    assert {"gl_renderer", "mujoco"} <= encoder.metadata["dataset"].keys()
+    again = subprocess.run(command, **process)
+    assert again.returncode == 0 and "was finished already" in again.stdout
+
+
+def test_data_of_another_scene_or_size_are_refused(tmp_path):
+    """The sentence names the folder, what it holds and what was asked for."""
+    make_data(tmp_path)
+    with pytest.raises(ValueError, match="holds scenes of 'fake', not of 'jaco'"):
+        open_splits(str(tmp_path), scene_name="jaco", image_size=IMAGE_SIZE)
+    with pytest.raises(ValueError, match=r"holds pictures of 16 pixels, `env.scene.image_size` is 64"):
+        open_splits(str(tmp_path), scene_name="fake", image_size=64)
+
+
+def test_finished_data_are_used_as_they_are(tmp_path, capsys):
+    """Data that exist are neither made again nor grown, whatever number of scenes the config has."""
+    make_data(tmp_path)
+    sizes = {"num_scenes": 10**9, "held_out_scenes": 1, "views_per_scene": 2, "seed": 1, "num_workers": 1}
+    make_when_missing(str(tmp_path), FakeScene, scene_name="fake", **sizes)
+    assert capsys.readouterr().out == ""
+    train, _ = open_splits(str(tmp_path), scene_name="fake", image_size=IMAGE_SIZE)
+    assert train.num_scenes == 48
+
+
+def test_summary_shows_what_is_there():
+    """Metrics of interest with their values, and only those."""
+    text = summary({"eval/mse_1view": 0.01234, "eval/kl": 3.0, "probe/hand_R2_1view": 0.5}, "runs/x")
+    assert "eval/mse_1view 0.01234, probe/hand_R2_1view 0.5\n" in text and "kl" not in text

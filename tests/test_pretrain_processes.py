@@ -1,0 +1,84 @@
+"""Several processes share one batch and train as one would."""
+
+import csv
+import os
+import pathlib
+import sys
+
+import pytest
+import torch
+import torch.multiprocessing
+
+from gqn_rl.checkpoint import load_model
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.pretrain.hardware import Workers, join_workers, pick_device, uses_bf16
+from gqn_rl.pretrain.loop import train
+from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
+
+SETTINGS = tiny_settings(total_steps=4, warmup_steps=4, log_every=1, query_from_context=0.5)
+"""The warm-up draws no noise, so that only the sharing of the batch can make a difference."""
+
+
+def train_in_process(rank, world_size, root, folder):
+    """Trains as one of the processes that torchrun starts."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(folder)}
+    splits = MultiViewDataset(root), MultiViewDataset(root, "heldout")
+    with join_workers("cpu") as workers:
+        train(tiny_model(), *splits, run_dir=folder, settings=SETTINGS, workers=workers, show_progress=False)
+
+
+def free_port(folder):
+    """Returns the port that the test chose."""
+    return (pathlib.Path(folder).parent / "port").read_text()
+
+
+def losses(folder):
+    """Reads the losses of a run."""
+    with open(folder / "progress.csv", newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over TCP")
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
+    """Two gloo processes with half of each batch log the same losses, and end with the same weights to rounding."""
+    import socket
+
+    splits = make_data(tmp_path / "data")
+    train(tiny_model(), *splits, run_dir=tmp_path / "one", settings=SETTINGS, show_progress=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(probe.getsockname()[1]))
+    arguments = (2, str(tmp_path / "data"), str(tmp_path / "two"))
+    torch.multiprocessing.spawn(train_in_process, arguments, nprocs=2)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    one, two = (load_model(tmp_path / name / "last.safetensors")[0].state_dict() for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+def test_one_process_alone_needs_no_group(monkeypatch):
+    """Without torchrun's variables a process is alone, and means over processes are the value itself."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with join_workers("cpu") as workers:
+        assert workers == Workers() and workers.is_main
+        workers.wait()
+        assert workers.any(True) and not workers.any(False)
+        assert workers.mean(torch.tensor(3.0)) == 3.0
+
+
+def test_unknown_device_is_refused():
+    """A device that does not exist is named with those that may."""
+    with pytest.raises(ValueError, match="`device` must be auto, cpu, cuda"):
+        pick_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="finds no CUDA device; use device=cpu"):
+            pick_device("cuda")
+
+
+def test_precision_is_as_asked():
+    """Only "auto" looks at the hardware."""
+    cpu = torch.device("cpu")
+    assert uses_bf16("bf16", cpu) and not uses_bf16("float32", cpu)
