@@ -97,7 +97,7 @@ class Gated(nn.Module):
 
     def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
         """Maps float images [N, 3, H, W] and viewpoints [N, V] to [N, r_channels]."""
-        features = self.trunk(images)
+        features = self.trunk((images - 0.5) * 4)  # zero mean, unit variance or so: twice as fast from the start
         gated = torch.cat([features * self.scale(viewpoints), features + self.shift(viewpoints)], dim=1)
         return self.head(gated)
 

@@ -59,6 +59,38 @@ class Conditioning(nn.Module):
         return share_of_r.repeat_interleave(len(v) // len(r), dim=0) + self.from_viewpoint(v)
 
 
+class Canvas(nn.Module):
+    """The canvas u = Δ(Σ_l h^g_l) and what is read from it, without ever painting it.
+
+    Δ, η_g and the canvas's way back into the inference core are linear and the same at every step, so each reading is
+    one 1×1 convolution of Σ_l h^g_l with a product of their weights. A d×d/d transposed convolution counts as a 1×1
+    convolution onto patches.
+
+    Args:
+        hidden: channels of h^g.
+        channels: channels of u.
+        downsample: d, side of a patch in pixels.
+    """
+
+    def __init__(self, hidden: int, channels: int, downsample: int):
+        super().__init__()
+        self.downsample = downsample
+        bound = hidden**-0.5
+        self.delta = nn.Parameter(torch.empty(channels, downsample**2, hidden).uniform_(-bound, bound))
+        self.eta = nn.Conv2d(channels, 3, 1)
+
+    def render(self, drawn: Tensor) -> Tensor:
+        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W], from Σ h^g [N, hidden, s, s]."""
+        weight = torch.einsum("xc,cph->xph", self.eta.weight[:, :, 0, 0], self.delta).flatten(0, 1)
+        patches = F.conv2d(drawn, weight[:, :, None, None], self.eta.bias.repeat_interleave(self.downsample**2))
+        return F.pixel_shuffle(patches, self.downsample).float()
+
+    def read(self, drawn: Tensor, reader: Tensor) -> Tensor:
+        """Returns the canvas seen by a d×d/d convolution with weight `reader` [out, channels, d²]: [N, out, s, s]."""
+        weight = torch.einsum("ocp,cph->oh", reader, self.delta)
+        return F.conv2d(drawn, weight[:, :, None, None])
+
+
 class GenerationCore(nn.Module):
     """One step of the prior and the generation network."""
 
@@ -95,7 +127,8 @@ class InferenceCore(nn.Module):
         self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
         self.image_to_map = nn.Conv2d(3, hidden, downsample, stride=downsample)
         self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
-        self.canvas_to_map = nn.Conv2d(canvas * downsample**2, hidden, 1)
+        bound = (canvas * downsample**2) ** -0.5
+        self.canvas_to_map = nn.Parameter(torch.empty(hidden, canvas, downsample**2).uniform_(-bound, bound))
         self.state_to_gates = nn.Conv2d(2 * hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
         self.lstm = ConvLSTM(hidden, kernel_size)
         self.posterior = GaussianHead(hidden, latent, kernel_size)
@@ -105,10 +138,10 @@ class InferenceCore(nn.Module):
         return self.condition(r, v) + self.image_to_gates(self.image_to_map(x))
 
     def forward(
-        self, observed: Tensor, h_g: Tensor, packed_canvas: Tensor, hidden: Tensor, cell: Tensor
+        self, observed: Tensor, h_g: Tensor, seen_canvas: Tensor, hidden: Tensor, cell: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Advances h^e and c^e with h^g and the canvas."""
-        state = torch.cat([h_g, self.canvas_to_map(packed_canvas).to(h_g.dtype)], dim=1)
+        """Advances h^e and c^e with h^g and the canvas as `canvas_to_map` sees it, [N, hidden, s, s]."""
+        state = torch.cat([h_g, seen_canvas.to(h_g.dtype)], dim=1)
         return self.lstm(observed + self.state_to_gates(state), hidden, cell)
 
 
@@ -133,9 +166,6 @@ class InitialState(nn.Module):
 
 class Generator(nn.Module):
     """The conditional image model p(x | v, r) with its posterior.
-
-    The canvas is kept packed, [N, canvas · d², s, s] with d the side of a patch: a d×d/d transposed convolution is then a
-    1×1 convolution, and unpacking is a permutation.
 
     Args:
         image_size: H and W of the pictures.
@@ -167,16 +197,14 @@ class Generator(nn.Module):
     ):
         super().__init__()
         map_size = image_size // downsample
-        self.num_steps, self.downsample = num_steps, downsample
+        self.num_steps = num_steps
         self.hidden_shape = (hidden_channels, map_size, map_size)
         self.latent_shape = (latent_channels, map_size, map_size)
-        self.canvas_shape = (canvas_channels * downsample**2, map_size, map_size)
         core = (r_shape, viewpoint_size, map_size, hidden_channels, latent_channels, kernel_size)
         copies = 1 if shared_cores else num_steps
         self.generation = nn.ModuleList(GenerationCore(*core) for _ in range(copies))
         self.inference = nn.ModuleList(InferenceCore(*core, canvas_channels, downsample) for _ in range(copies))
-        self.delta = nn.ModuleList(nn.Conv2d(hidden_channels, self.canvas_shape[0], 1) for _ in range(copies))
-        self.eta = nn.Conv2d(canvas_channels, 3, 1)
+        self.canvas = Canvas(hidden_channels, canvas_channels, downsample)
         if initial_state not in ("zeros", "projected"):
             raise ValueError(f"`initial_state` must be 'zeros' or 'projected', got {initial_state!r}.")
         self.initial_state = (
@@ -193,41 +221,39 @@ class Generator(nn.Module):
             noise: standard normal [L, B Q, *latent_shape], drawn when not given.
         """
         generation, inference = self._conditions(r, v), [core.observe(r, v, x) for core in self.inference]
-        h_g, c_g, u = self._start(r, v)
-        h_e, c_e = torch.zeros_like(h_g), torch.zeros_like(c_g)
+        h_g, c_g = self._start(r, v)
+        h_e, c_e, drawn = torch.zeros_like(c_g), torch.zeros_like(c_g), torch.zeros_like(c_g)
         kl = torch.zeros(len(v), device=v.device)
         for step in range(self.num_steps):
             i = step % len(self.generation)
             prior = self.generation[i].prior(h_g)
-            h_e, c_e = self.inference[i](inference[i], h_g, u, h_e, c_e)
+            seen = self.canvas.read(drawn, self.inference[i].canvas_to_map)
+            h_e, c_e = self.inference[i](inference[i], h_g, seen, h_e, c_e)
             posterior = self.inference[i].posterior(h_e)
             z = posterior.sample(None if noise is None else noise[step])
             kl = kl + gaussian_kl(posterior, prior)
             h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
-            u = u + self.delta[i](h_g)
-        return Drawing(self.render(u), kl)
+            drawn = drawn + h_g
+        return Drawing(self.canvas.render(drawn), kl)
 
     def generate(self, r: Tensor, v: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
         """Draws with latents from the prior π(z | v, r): samples, or its means where `sample` is false."""
         generation = self._conditions(r, v)
-        h_g, c_g, u = self._start(r, v)
+        h_g, c_g = self._start(r, v)
+        drawn = torch.zeros_like(c_g)
         for step in range(self.num_steps):
             i = step % len(self.generation)
-            prior: Gaussian = self.generation[i].prior(h_g)
+            prior = self.generation[i].prior(h_g)
             z = prior.sample(None if noise is None else noise[step]) if sample else prior.mean
             h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
-            u = u + self.delta[i](h_g)
-        return Drawing(self.render(u), torch.zeros(len(v), device=v.device))
-
-    def render(self, packed_canvas: Tensor) -> Tensor:
-        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W]."""
-        return self.eta(F.pixel_shuffle(packed_canvas, self.downsample)).float()
+            drawn = drawn + h_g
+        return Drawing(self.canvas.render(drawn), torch.zeros(len(v), device=v.device))
 
     def _conditions(self, r: Tensor, v: Tensor) -> list[Tensor]:
         return [core.condition(r, v) for core in self.generation]
 
-    def _start(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns h^g_0, c^g_0 and u_0 for N = B Q queries."""
-        zeros = r.new_zeros((len(v), *self.hidden_shape))
+    def _start(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns h^g_0 and c^g_0 for N = B Q queries."""
+        zeros = r.new_zeros((len(v), *self.hidden_shape)).contiguous(memory_format=torch.channels_last)
         h_g = zeros if self.initial_state is None else self.initial_state(r, v)
-        return h_g, zeros, r.new_zeros((len(v), *self.canvas_shape))
+        return h_g.contiguous(memory_format=torch.channels_last), zeros

@@ -64,16 +64,20 @@ class ConstantMapConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
         self.small_size = min(kernel_size, map_size)
-        half = self.small_size // 2
-        positions = torch.arange(map_size)
-        from_end = self.small_size - (map_size - positions)
-        rows = torch.where(positions <= half, positions, torch.maximum(torch.full_like(positions, half), from_end))
-        self.register_buffer("rows", rows, persistent=False)
+        self.map_size = map_size
 
     def forward(self, vector: Tensor) -> Tensor:
         """Maps [N, in_channels] to [N, out_channels, map_size, map_size]."""
         small = self.conv(vector[:, :, None, None].expand(-1, -1, self.small_size, self.small_size))
-        return small[:, :, self.rows][:, :, :, self.rows]
+        return self._stretch(self._stretch(small, 2), 3).contiguous(memory_format=torch.channels_last)
+
+    def _stretch(self, small: Tensor, dim: int) -> Tensor:
+        """Repeats the middle row or column until `dim` has `map_size` entries."""
+        half = self.small_size // 2
+        first, middle, last = small.split([half, 1, self.small_size - half - 1], dim)
+        sizes = [-1] * 4
+        sizes[dim] = self.map_size - self.small_size + 1
+        return torch.cat([first, middle.expand(sizes), last], dim)
 
 
 class ConvLSTM(nn.Module):
