@@ -6,9 +6,11 @@ import signal
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from gqn_rl.checkpoint import load_model
 from gqn_rl.pretrain import resume
+from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.trainer import Trainer
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
@@ -118,6 +120,15 @@ def test_resume_file_cannot_run_code(tmp_path):
         resume.read_state(path)
 
 
+def test_leftovers_of_a_kill_are_cleared_away(tmp_path):
+    """A file that was being written when the process was killed is deleted, a whole one stays."""
+    path = resume.save_state(tmp_path, {"step": 4}, keep=1)
+    for folder in (tmp_path, path.parent):
+        (folder / ".step-000000005.resume.123.tmp").write_bytes(b"half")
+    assert resume.load_newest(tmp_path) == {"step": 4}
+    assert [p.name for p in path.parent.iterdir()] == [path.name] and not list(tmp_path.glob(".*"))
+
+
 def test_last_few_resume_files_are_kept(splits, tmp_path):
     """The newest two stay, by the order of their steps."""
     run(splits, tmp_path, tiny_settings(checkpoint_every=1, keep_checkpoints=2, eval_scenes=1, probe_scenes=4))
@@ -187,6 +198,16 @@ def test_loss_falls(splits, tmp_path):
     logged = rows(run(splits, tmp_path, settings))
     errors = [float(row["train/mse"]) for row in logged if row["train/mse"]]
     assert len(errors) == 8 and errors[-1] < 0.6 * errors[0]
+
+
+def test_compiled_objective_serves_every_sigma(splits):
+    """The schedule of sigma costs no compilation: graphs differ in the number of context views alone."""
+    settings = tiny_settings(warmup_steps=0, sigma_steps=100)
+    trainer, counter = Trainer(tiny_model(), settings, Workers()), CompileCounter()
+    trainer._objective.compile(backend=counter)
+    for step in range(14):
+        trainer.update(trainer.draw(splits[0], step))
+    assert 1 <= counter.frame_count <= 5
 
 
 def test_bfloat16_trains_like_float32(splits, tmp_path):

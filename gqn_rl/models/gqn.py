@@ -158,4 +158,5 @@ def gaussian_nll(mse: Tensor, num_values: int, sigma: float) -> Tensor:
 
 def nll_floor_per_value(sigma: float) -> float:
     """Returns the negative log-likelihood in nats of a perfectly predicted value: log σ + ½ log 2π."""
-    return math.log(sigma) + 0.5 * math.log(2 * math.pi)
+    log_sigma = math.log2(sigma) * math.log(2)  # torch.compile keeps log2 symbolic, log would compile every σ anew
+    return log_sigma + 0.5 * math.log(2 * math.pi)

@@ -69,9 +69,7 @@ class Trainer:
             group["lr"] = schedules.learning_rate(settings, step)
         self._optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            loss, terms = self._objective(
-                batch.context.to_torch(self.device), batch.query.to_torch(self.device), sigma, latents
-            )
+            loss, terms = self._objective(self._to_device(batch.context), self._to_device(batch.query), sigma, latents)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm or math.inf)
         self._optimizer.step()
@@ -79,6 +77,10 @@ class Trainer:
         self._sums += torch.stack([loss.detach(), excess, terms["kl"], terms["mse"], norm]).double()
         self._num_summed += 1
         self.step += 1
+
+    def _to_device(self, views: Views) -> Views:
+        """Moves views; contiguous, because a compiled objective is compiled anew for other strides."""
+        return Views(*(tensor.contiguous() for tensor in views.to_torch(self.device)))
 
     def is_finite(self) -> bool:
         """Tells whether loss and gradient were finite in every step since the last row."""
