@@ -30,11 +30,12 @@ ROOM_HALF_SIZE_M = 2.2
 WALL_HEIGHT_M = 2.0
 TARGET_RADIUS_M = 0.1
 
-# Joint angles of a random scene, rad. Joints 2 and 3 stand upright at π; they stay inside the firmware's limits.
+# Joint angles of a random scene, rad: any heading, the other joints around Kinova's home posture, fingers anywhere.
+HOME_RAD = {"arm_joint_2": 2.54, "arm_joint_3": 4.22, "arm_joint_4": 1.14, "arm_joint_5": -2.30, "arm_joint_6": -2.02}
+HOME_SPREAD_RAD = 0.75
 JOINT_RANGES_RAD = {
-    **dict.fromkeys(ARM_JOINTS, (-np.pi, np.pi)),
-    "arm_joint_2": (1.2, 2 * np.pi - 1.2),
-    "arm_joint_3": (0.9, 2 * np.pi - 0.9),
+    "arm_joint_1": (-np.pi, np.pi),
+    **{joint: (angle - HOME_SPREAD_RAD, angle + HOME_SPREAD_RAD) for joint, angle in HOME_RAD.items()},
     **dict.fromkeys(FINGER_JOINTS, (0.15, 1.35)),
 }
 # Where the hand may be in a random scene: distance from the arm's axis and height, m. Keeps it off the floor and in view.
@@ -44,7 +45,8 @@ HAND_HEIGHT_M = (0.12, 0.75)
 TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
 TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
 
-# Saturated targets before desaturated rooms: what stands out is learnt first (docs/pretraining.md has the figures).
+# Saturated targets and hand before desaturated rooms: what stands out is learnt first (docs/pretraining.md has figures).
+HAND_COLOUR = (1.0, 0.5, 0.05)
 TARGET_COLOURS = {
     "red": (0.90, 0.10, 0.10),
     "green": (0.10, 0.75, 0.15),
@@ -74,6 +76,7 @@ class JacoScene(MujocoScene):
         image_size: height and width of pictures in pixels.
         fovy_deg: vertical field of view.
         target_on_floor: whether the target rests on the floor (its place is then plain from one picture) or floats.
+        ready: whether the arm is near its ready posture, the base turned anywhere, or in any posture.
     """
 
     state_names = (
@@ -84,13 +87,16 @@ class JacoScene(MujocoScene):
     )
     """sin and cos of the arm's angles; finger angles, rad; hand and target in the world frame, m; colours in [0, 1]."""
 
-    def __init__(self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True):
+    def __init__(
+        self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True, ready: bool = False
+    ):
         super().__init__(copy.copy(_compiled_model()), dict(CAMERAS), image_size, fovy_deg)
-        self.target_on_floor = target_on_floor
+        self.target_on_floor, self.ready = target_on_floor, ready
         model = self.model
         joints = [model.joint(name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._joint_addresses = np.array([joint.qposadr[0] for joint in joints])
-        self._joint_low, self._joint_high = np.array([JOINT_RANGES_RAD[joint.name] for joint in joints]).T
+        ranges = JOINT_RANGES_RAD | (_ready_ranges() if ready else {})
+        self._joint_low, self._joint_high = np.array([ranges[joint.name] for joint in joints]).T
         self._hand = model.site(HAND_SITE).id
         self._target_geom = model.geom("target").id
         self._target_mocap = model.body("target").mocapid[0]
@@ -155,7 +161,13 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        return {**super().describe(), "target_on_floor": self.target_on_floor}
+        facts = {**super().describe(), "target_on_floor": self.target_on_floor}
+        return facts | ({"ready": True} if self.ready else {})
+
+
+def _ready_ranges() -> dict[str, tuple[float, float]]:
+    """Returns the joint ranges around the ready posture, rad."""
+    return {name: (angle - READY_SPREAD_RAD, angle + READY_SPREAD_RAD) for name, angle in READY_ANGLES_RAD.items()}
 
 
 @functools.cache
@@ -208,8 +220,11 @@ def _add_material(spec: mujoco.MjSpec, name: str, colour: tuple[float, float, fl
 def _add_arm(spec: mujoco.MjSpec) -> None:
     """Attaches Kinova's arm and hand at the origin, with a velocity actuator for every joint."""
     arm, hand = (mujoco.MjSpec.from_file(str(_kinova_folder() / f"jaco_{part}.xml")) for part in ("arm", "hand"))
+    hand_geoms = hand.geoms
     arm.attach(hand, site="wristsite", prefix="hand_")  # both files define the same materials
     spec.attach(arm, frame=spec.worldbody.add_frame(), prefix="arm_")
+    for geom in hand_geoms:
+        geom.material, geom.rgba = "", [*HAND_COLOUR, 1.0]
     limits = [LARGE_ACTUATOR] * 3 + [SMALL_ACTUATOR] * 3 + [FINGER_ACTUATOR] * 3
     for joint, limit in zip((*ARM_JOINTS, *FINGER_JOINTS), limits, strict=True):
         gain = FINGER_VELOCITY_GAIN if joint in FINGER_JOINTS else ARM_VELOCITY_GAIN
