@@ -1,0 +1,48 @@
+"""GQNExtractor: the encoder as the first layers of a Stable-Baselines3 policy, frozen or fine-tuned with it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, Self
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+from gqn_rl.representation import SceneEncoder, load_encoder
+from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
+
+
+class GQNExtractor(BaseFeaturesExtractor):
+    """Features (ψ(x, v), v) of observations {"image", "viewpoint"}, for the `policy_kwargs` of an SB3 policy.
+
+    `GQNObservationWrapper` is cheaper where the encoder stays frozen, for it encodes each view once; here every pass over
+    a rollout encodes its pictures again, which is what lets `freeze=False` adapt the encoder to the task:
+
+        PPO("MultiInputPolicy", envs, policy_kwargs={"features_extractor_class": GQNExtractor,
+            "features_extractor_kwargs": {"encoder": "jaco", "freeze": False}})
+
+    Args:
+        observation_space: what `CameraObservation` gives, its picture channels first (SB3 sees to both).
+        encoder: the encoder, or the path or name of one; the policy works on a copy of its own.
+        freeze: whether the encoder keeps its weights.
+    """
+
+    def __init__(self, observation_space: gym.spaces.Dict, encoder: SceneEncoder | str, freeze: bool = True):
+        encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        size, given = encoder.image_size, observation_space[IMAGE].shape
+        if given != (3, size, size):
+            raise ValueError(f"`encoder` reads pictures of {size}x{size} pixels, but the observation has {given}.")
+        super().__init__(observation_space, features_dim=math.prod(encoder.representation_shape) + VIEWPOINT_SIZE)
+        self.psi = copy.deepcopy(encoder.module).requires_grad_(not freeze)
+
+    def apply(self, fn: Any) -> Self:
+        """Does nothing: SB3's policies would draw every weight anew through it (`ortho_init`) and lose the pretraining."""
+        return self
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Maps "image" float [N, 3, H, W] in [0, 1] and "viewpoint" [N, 7] to features [N, features_dim]."""
+        viewpoints = observations[VIEWPOINT].float()
+        views = Views(restore_images(observations[IMAGE])[:, None], viewpoints[:, None])
+        return torch.cat([self.psi(views).flatten(1), viewpoints], dim=1)

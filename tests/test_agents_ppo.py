@@ -1,0 +1,179 @@
+"""PPO in a run folder: what it writes, that it resumes, and that the extractor trains the encoder only when asked."""
+
+import csv
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+
+from gqn_rl.agents import run_folder as files
+from gqn_rl.agents.networks import GQNExtractor
+from gqn_rl.agents.ppo import train_ppo
+from gqn_rl.agents.rollout import draw_rollout
+from gqn_rl.envs.cameras import Fixed
+from gqn_rl.representation import random_encoder
+from gqn_rl.wrappers import make_vec_env
+
+CAMERA = Fixed((0.35, 0.0, 0.45), (0.0, 0.0, 0.0))
+SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "net_arch": [8], "device": "cpu"}
+NETWORK = {
+    "name": "gqn", "image_size": 16, "encoder": "pyramid", "r_channels": 8, "num_steps": 1, "hidden_channels": 4,
+    "canvas_channels": 4, "kernel_size": 3,
+}  # fmt: skip
+
+
+def train(folder, total_steps, repr="oracle", **changes):
+    """Trains on Reacher with two environments; an update every 32 steps, an evaluation every 40."""
+    envs, eval_envs = (make_vec_env("Reacher-v5", repr, CAMERA, num_envs=2, size=36) for _ in range(2))
+    arguments = {
+        "settings": SETTINGS, "total_steps": total_steps, "eval_every": 40, "num_eval_episodes": 2,
+        "eval_seed": 100, "checkpoint_every": 40, "seed": 0,
+    }  # fmt: skip
+    model = train_ppo(folder, envs, eval_envs, **arguments | changes)
+    envs.close()
+    eval_envs.close()
+    return model
+
+
+def read(folder, name):
+    with open(folder / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(folder, 160)
+    return folder
+
+
+def test_evaluations_stand_at_the_start_when_due_and_at_the_end(finished):
+    """Every 40 steps rounded up to the next update: 0, 64, 96 (passes 80), 128 (passes 120), 160."""
+    rows = read(finished, files.EVAL_FILE)
+    assert [int(row["env_steps"]) for row in rows] == [0, 64, 96, 128, 160]
+    assert all(len(row["returns"].split(";")) == 2 for row in rows)
+    assert rows[0]["success_rate"] == rows[0]["final_distances"] == ""
+    clocks = [float(row["wall_clock_s"]) for row in rows]
+    assert clocks == sorted(clocks)
+
+
+def test_the_models_can_be_loaded_by_sb3(finished):
+    """best_model.zip and final_model.zip are SB3's own files; the final one has seen every step."""
+    assert PPO.load(finished / files.FINAL_FILE).num_timesteps == 160
+    assert PPO.load(finished / files.BEST_FILE).num_timesteps in (0, 64, 96, 128, 160)
+    assert files.is_finished(finished, 160) and not files.is_finished(finished, 161)
+
+
+def test_progress_has_sb3s_names_in_csv_and_tensorboard(finished):
+    """Who knows SB3 finds train/loss and time/total_timesteps where they are used to."""
+    assert {"train/loss", "time/total_timesteps", "eval/mean_return"} <= set(read(finished, "progress.csv")[0])
+    assert list((finished / "tensorboard").glob("events.*"))
+
+
+def test_a_resumed_run_continues_from_its_checkpoint(finished, tmp_path):
+    """Rows beyond the checkpoint are dropped, earlier ones stay, and the learner goes on where it was."""
+    folder = tmp_path / "run"
+    train(folder, 96)
+    steps_saved = PPO.load(folder / files.CHECKPOINT_FILE).num_timesteps
+    with open(folder / files.EVAL_FILE, "a") as file:
+        file.write("5000,1,9e9,0,,,1;1,\n")  # an evaluation after the last checkpoint, before the process died
+    rows_before = read(folder, files.EVAL_FILE)
+    model = train(folder, 160)
+    rows = read(folder, files.EVAL_FILE)
+    assert steps_saved == 96 and model.num_timesteps == 160
+    assert [int(row["env_steps"]) for row in rows] == [0, 64, 96, 128, 160]
+    assert rows[:3] == rows_before[:3]
+    assert files.best_mean_return(folder) < 1e9
+    assert [int(row["step"]) for row in read(folder, "progress.csv")] == sorted(
+        int(row["step"]) for row in read(folder, "progress.csv")
+    )
+
+
+def test_the_same_seed_trains_the_same_agent(finished, tmp_path):
+    """Evaluations of two runs with one seed agree to the last digit; another seed differs."""
+    train(tmp_path / "same", 64)
+    train(tmp_path / "other", 64, seed=1)
+    returns = [
+        [row["returns"] for row in read(folder, files.EVAL_FILE)[:2]]
+        for folder in (finished, tmp_path / "same", tmp_path / "other")
+    ]
+    assert returns[0] == returns[1] != returns[2]
+
+
+def test_a_checkpoint_restores_the_random_states(finished, tmp_path):
+    """Two resumptions of one checkpoint end with identical weights."""
+    weights = []
+    for name in ("one", "two"):
+        shutil.copytree(finished, tmp_path / name)
+        weights.append(train(tmp_path / name, 224).policy.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_settings_of_a_run_cannot_change_under_way(tmp_path):
+    """The entry that differs is named; what does not matter may change."""
+    files.write_run(tmp_path, {"repr": "gqn", "encoder": "a", "command": "first"})
+    files.write_run(tmp_path, {"repr": "gqn", "encoder": "a", "command": "second"})
+    with pytest.raises(ValueError, match="begun with encoder=a, got b"):
+        files.write_run(tmp_path, {"repr": "gqn", "encoder": "b", "command": "third"})
+
+
+def test_unknown_ppo_settings_are_named(tmp_path):
+    """SB3's own complaint, as one sentence."""
+    with pytest.raises(ValueError, match="`agent.settings`.*'n_step'"):
+        train(tmp_path, 32, settings={"n_step": 4})
+
+
+def test_a_rollout_shows_the_outside_and_the_agents_view(tmp_path):
+    """One row of panels for the oracle, two where the agent has a camera; one frame a step."""
+    from PIL import Image
+
+    from gqn_rl.evaluate import RandomAgent
+
+    for repr, height in (("oracle", 240), ("pixels", 480)):
+        kwargs = {"render_mode": "rgb_array"}
+        envs = make_vec_env("gqn_rl/JacoReach-v0", repr, "fixed", num_envs=2, env_kwargs=kwargs)
+        draw_rollout(tmp_path / "rollout.gif", RandomAgent(envs.action_space, 0), envs, seed=0)
+        with Image.open(tmp_path / "rollout.gif") as gif:
+            assert gif.size == (480, height) and gif.n_frames == 49
+        envs.close()
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_the_extractor_trains_the_encoder_only_when_it_is_not_frozen(freeze):
+    """After an update ψ's weights have moved, or not one bit; the caller's encoder never changes."""
+    encoder = random_encoder(NETWORK, seed=0)
+    envs = make_vec_env("Reacher-v5", "pixels", CAMERA, num_envs=2, size=16)
+    policy_kwargs = {
+        "features_extractor_class": GQNExtractor, "features_extractor_kwargs": {"encoder": encoder, "freeze": freeze},
+        "net_arch": [8],
+    }  # fmt: skip
+    model = PPO("MultiInputPolicy", envs, n_steps=8, batch_size=16, n_epochs=1, policy_kwargs=policy_kwargs)
+    psi = model.policy.features_extractor.psi
+    before = {name: value.clone() for name, value in psi.state_dict().items()}
+    model.learn(16)
+    moved = [name for name, value in psi.state_dict().items() if not torch.equal(value, before[name])]
+    assert (moved == []) if freeze else any("encoder" in name for name in moved)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.module.state_dict().items())
+
+
+def test_the_extractors_features_are_the_encoders():
+    """(ψ, v) as `encode_views` gives them, through SB3's own preprocessing of pictures."""
+    encoder = random_encoder(NETWORK, seed=0)
+    envs = make_vec_env("Reacher-v5", "pixels", CAMERA, num_envs=2, size=16, seed=0)
+    policy_kwargs = {"features_extractor_class": GQNExtractor, "features_extractor_kwargs": {"encoder": encoder}}
+    policy = PPO("MultiInputPolicy", envs, n_steps=8, batch_size=16, policy_kwargs=policy_kwargs).policy
+    observation = envs.reset()
+    with torch.no_grad():
+        features = policy.extract_features(policy.obs_to_tensor(observation)[0], policy.pi_features_extractor)
+    psi = encoder.encode_views(observation["image"], observation["viewpoint"])
+    np.testing.assert_allclose(features, np.concatenate([psi, observation["viewpoint"]], axis=1), atol=1e-5)
+
+
+def test_the_extractor_refuses_pictures_of_another_size():
+    """The message says both sizes."""
+    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 24, 24), np.uint8)})
+    with pytest.raises(ValueError, match=r"16x16 pixels, but the observation has \(3, 24, 24\)"):
+        GQNExtractor(space, random_encoder(NETWORK, seed=0))
