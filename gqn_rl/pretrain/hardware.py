@@ -64,6 +64,7 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     chosen = pick_device(device, local_rank)
+    torch.backends.cudnn.deterministic = True  # or a resumed run would differ from an uninterrupted one on CUDA
     if world_size > 1:
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     try:
