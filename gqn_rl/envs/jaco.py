@@ -76,7 +76,6 @@ class JacoScene(MujocoScene):
         image_size: height and width of pictures in pixels.
         fovy_deg: vertical field of view.
         target_on_floor: whether the target rests on the floor (its place is then plain from one picture) or floats.
-        ready: whether the arm is near its ready posture, the base turned anywhere, or in any posture.
     """
 
     state_names = (
@@ -87,16 +86,13 @@ class JacoScene(MujocoScene):
     )
     """sin and cos of the arm's angles; finger angles, rad; hand and target in the world frame, m; colours in [0, 1]."""
 
-    def __init__(
-        self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True, ready: bool = False
-    ):
+    def __init__(self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True):
         super().__init__(copy.copy(_compiled_model()), dict(CAMERAS), image_size, fovy_deg)
-        self.target_on_floor, self.ready = target_on_floor, ready
+        self.target_on_floor = target_on_floor
         model = self.model
         joints = [model.joint(name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._joint_addresses = np.array([joint.qposadr[0] for joint in joints])
-        ranges = JOINT_RANGES_RAD | (_ready_ranges() if ready else {})
-        self._joint_low, self._joint_high = np.array([ranges[joint.name] for joint in joints]).T
+        self._joint_low, self._joint_high = np.array([JOINT_RANGES_RAD[joint.name] for joint in joints]).T
         self._hand = model.site(HAND_SITE).id
         self._target_geom = model.geom("target").id
         self._target_mocap = model.body("target").mocapid[0]
@@ -161,13 +157,7 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        facts = {**super().describe(), "target_on_floor": self.target_on_floor}
-        return facts | ({"ready": True} if self.ready else {})
-
-
-def _ready_ranges() -> dict[str, tuple[float, float]]:
-    """Returns the joint ranges around the ready posture, rad."""
-    return {name: (angle - READY_SPREAD_RAD, angle + READY_SPREAD_RAD) for name, angle in READY_ANGLES_RAD.items()}
+        return {**super().describe(), "target_on_floor": self.target_on_floor}
 
 
 @functools.cache

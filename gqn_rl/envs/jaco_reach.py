@@ -31,8 +31,7 @@ class JacoReachEnv(gymnasium.Env):
         action: "discrete" or "continuous".
         joints: 6 (the arm) or 9 (arm and fingers).
         render_mode: None, "rgb_array" or "human" (opens a window).
-        scene: keyword arguments of `JacoScene`; `ready` is true by default. From any posture whatever, PPO on the true
-            state learns next to nothing in 100 000 steps, for every posture has a Jacobian of its own.
+        scene: keyword arguments of `JacoScene`.
     """
 
     action_repeat = PHYSICS_STEPS_PER_ACTION
@@ -53,7 +52,7 @@ class JacoReachEnv(gymnasium.Env):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"`render_mode` must be None, 'human' or 'rgb_array', got {render_mode!r}.")
         self.render_mode = render_mode
-        self.scene = JacoScene(**{"ready": True, **(scene or {})})
+        self.scene = JacoScene(**(scene or {}))
         self.model, self.data = self.scene.model, self.scene.data
         self.cameras, self.fovy_deg = self.scene.cameras, self.scene.fovy_deg
         names = (*ARM_JOINTS, *FINGER_JOINTS)[:joints]
