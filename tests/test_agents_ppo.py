@@ -29,7 +29,7 @@ def train(folder, total_steps, repr="oracle", **changes):
     """Trains on Reacher with two environments; an update every 32 steps, an evaluation every 40."""
     envs, eval_envs = (make_vec_env("Reacher-v5", repr, CAMERA, num_envs=2, size=36) for _ in range(2))
     arguments = {
-        "settings": SETTINGS, "total_steps": total_steps, "eval_every": 40, "num_eval_episodes": 2,
+        "settings": SETTINGS, "total_steps": total_steps, "eval_every": 40, "eval_episodes": 2,
         "eval_seed": 100, "checkpoint_every": 40, "seed": 0,
     }  # fmt: skip
     model = train_ppo(folder, envs, eval_envs, **arguments | changes)
@@ -122,7 +122,7 @@ def test_settings_of_a_run_cannot_change_under_way(tmp_path):
 
 def test_unknown_ppo_settings_are_named(tmp_path):
     """SB3's own complaint, as one sentence."""
-    with pytest.raises(ValueError, match="`agent.settings`.*'n_step'"):
+    with pytest.raises(ValueError, match=r"`agent.settings`.*'n_step'"):
         train(tmp_path, 32, settings={"n_step": 4})
 
 

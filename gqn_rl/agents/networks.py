@@ -17,8 +17,8 @@ from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
 class GQNExtractor(BaseFeaturesExtractor):
     """Features (ψ(x, v), v) of observations {"image", "viewpoint"}, for the `policy_kwargs` of an SB3 policy.
 
-    `GQNObservationWrapper` is cheaper where the encoder stays frozen, for it encodes each view once; here every pass over
-    a rollout encodes its pictures again, which is what lets `freeze=False` adapt the encoder to the task:
+    `GQNObservationWrapper` is cheaper where the encoder stays frozen, for it encodes each view once; here every pass
+    over a rollout encodes its pictures again, which is what lets `freeze=False` adapt the encoder to the task:
 
         PPO("MultiInputPolicy", envs, policy_kwargs={"features_extractor_class": GQNExtractor,
             "features_extractor_kwargs": {"encoder": "jaco", "freeze": False}})
@@ -38,7 +38,7 @@ class GQNExtractor(BaseFeaturesExtractor):
         self.psi = copy.deepcopy(encoder.module).requires_grad_(not freeze)
 
     def apply(self, fn: Any) -> Self:
-        """Does nothing: SB3's policies would draw every weight anew through it (`ortho_init`) and lose the pretraining."""
+        """Does nothing: through it SB3's policies would draw every weight anew (`ortho_init`), pretrained ones too."""
         return self
 
     def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -29,7 +29,7 @@ def train_ppo(
     settings: Mapping[str, Any],
     total_steps: int,
     eval_every: int,
-    num_eval_episodes: int,
+    eval_episodes: int,
     eval_seed: int,
     checkpoint_every: int,
     seed: int,
@@ -48,7 +48,7 @@ def train_ppo(
         settings: arguments of SB3's `PPO`; `net_arch` may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
-        num_eval_episodes: episodes of an evaluation.
+        eval_episodes: episodes of an evaluation.
         eval_seed: seed of an evaluation's first episode; the same every time.
         checkpoint_every: environment steps between checkpoints.
         seed: of the weights, the actions and the training episodes.
@@ -63,7 +63,7 @@ def train_ppo(
         model.set_logger(Logger(str(folder), [_RunLogFormat(log)]))
 
         def evaluate() -> Episodes:
-            return run_episodes(model, eval_envs, num_eval_episodes, eval_seed)
+            return run_episodes(model, eval_envs, eval_episodes, eval_seed)
 
         between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every)
         model.learn(total_steps - start_step, callback=between, reset_num_timesteps=False, progress_bar=progress)
@@ -72,9 +72,11 @@ def train_ppo(
 
 
 class _BetweenUpdates(BaseCallback):
-    """Evaluates and saves when a rollout is about to start: the policy has just been updated and no data are pending."""
+    """Evaluates and saves when a rollout is about to start: the policy is up to date and no data are pending."""
 
-    def __init__(self, folder: pathlib.Path, evaluate: Any, log: RunLog, total_steps: int, eval_every: int, save_every: int):
+    def __init__(
+        self, folder: pathlib.Path, evaluate: Any, log: RunLog, total_steps: int, eval_every: int, save_every: int
+    ):
         super().__init__()
         self._folder, self._evaluate, self._log, self._total_steps = folder, evaluate, log, total_steps
         self._eval_every, self._save_every = eval_every, save_every
@@ -125,7 +127,9 @@ class _BetweenUpdates(BaseCallback):
     def _report(self, step: int, episodes: Episodes) -> None:
         """Prints one line for whoever watches."""
         row = episodes.row()
-        found = ", ".join(f"{name} {row[name]:.3g}" for name in ("mean_return", "success_rate") if row[name] is not None)
+        found = ", ".join(
+            f"{name} {row[name]:.3g}" for name in ("mean_return", "success_rate") if row[name] is not None
+        )
         steps_per_s = (step - self._first_step) / max(time.monotonic() - self._started_s, 1e-9)
         print(f"{step}/{self._total_steps} environment steps: {found}; {steps_per_s:.0f} steps/s", flush=True)
 

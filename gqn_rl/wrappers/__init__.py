@@ -2,7 +2,7 @@
 
 from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
 from gqn_rl.wrappers.camera import CameraObservation
-from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env, random_views
+from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env, untrained_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 
 __all__ = [
@@ -13,5 +13,5 @@ __all__ = [
     "GQNVectorEnv",
     "make_env",
     "make_vec_env",
-    "random_views",
+    "untrained_encoder",
 ]

@@ -44,12 +44,12 @@ class GQNVecEnv(VecEnvWrapper):
         )
         super().__init__(venv, observation_space=self._map.observation_space)
 
-    def reset(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def reset(self) -> dict[str, np.ndarray]:
         """Resets every environment and its context."""
         self._map.forget()
         return self._map.step(self.venv.reset())
 
-    def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:  # type: ignore[override]
+    def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Encodes the new views together with the last views of the episodes that have just ended."""
         views, rewards, dones, infos = self.venv.step_wait()
         ended = np.flatnonzero(dones)

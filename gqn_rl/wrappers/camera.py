@@ -35,9 +35,7 @@ class ModelCamera:
         return CameraPose.look_at(camera.xpos, camera.xpos - camera.xmat.reshape(3, 3)[:, 2])
 
 
-class CameraObservation(
-    gym.ObservationWrapper[dict[str, np.ndarray], Any, Any], gym.utils.RecordConstructorArgs
-):
+class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Replaces the observation by a picture and the viewpoint it was taken from.
 
     Works on any environment whose `unwrapped` has a MuJoCo `model` and `data`. The camera draws a pose at every reset
@@ -85,7 +83,9 @@ class CameraObservation(
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
         """Returns {"image": uint8 [size, size, 3], "viewpoint": float32 [7]} of the environment's present state."""
         env: Any = self.unwrapped
-        pose = self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
+        pose = (
+            self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
+        )
         if self._renderer is None:
             self._renderer = shared_renderer(env.model, self.size, self.size)
         self.picture = self._renderer.render(env.model, env.data, pose, self._fovy_deg)

@@ -168,7 +168,9 @@ def as_viewpoint(viewpoint: Any) -> np.ndarray:
     """Returns float32 [7] of a 7-vector or a `CameraPose`."""
     vector = viewpoint.viewpoint if isinstance(viewpoint, CameraPose) else np.asarray(viewpoint, np.float32)
     if vector.shape != (VIEWPOINT_SIZE,):
-        raise ValueError(f"`viewpoint` must have shape ({VIEWPOINT_SIZE},) or be a CameraPose, got shape {vector.shape}.")
+        raise ValueError(
+            f"`viewpoint` must have shape ({VIEWPOINT_SIZE},) or be a CameraPose, got shape {vector.shape}."
+        )
     return vector
 
 
@@ -184,7 +186,9 @@ def _parts(space: gym.Space[Any]) -> dict[str, gym.Space[Any]]:
     return dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {IMAGE: space}
 
 
-def _check_parts(parts: dict[str, gym.Space[Any]], encoder: Encoder, *, has_viewpoint: bool, keep: Sequence[str]) -> None:
+def _check_parts(
+    parts: dict[str, gym.Space[Any]], encoder: Encoder, *, has_viewpoint: bool, keep: Sequence[str]
+) -> None:
     """Raises ValueError unless pictures, viewpoints and kept keys are what the encoder and the caller expect."""
     image, size = parts.get(IMAGE), encoder.image_size
     if not isinstance(image, gym.spaces.Box) or image.dtype != np.uint8 or image.shape[-1:] != (3,):

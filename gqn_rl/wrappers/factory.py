@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -12,8 +13,8 @@ import torch
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-import gqn_rl  # registers the environments
 from gqn_rl.envs.cameras import Camera
+from gqn_rl.representation import SceneEncoder, random_encoder
 from gqn_rl.views import IMAGE, VIEWPOINT, Views
 from gqn_rl.wrappers.batched import GQNVecEnv
 from gqn_rl.wrappers.camera import CameraObservation
@@ -41,7 +42,7 @@ def make_env(
         env_id: the task's Gymnasium id.
         repr: one of `REPRESENTATIONS`.
         camera: see `CameraObservation`; repr="oracle" looks through none.
-        encoder: the encoder of repr="gqn" or "random_encoder"; for the latter see `gqn_rl.representation.random_encoder`.
+        encoder: the encoder of repr="gqn" or "random_encoder" (`untrained_encoder` makes the latter).
         size: height and width of the pictures; by default the encoder's, or 64 without one.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
@@ -65,7 +66,7 @@ def make_vec_env(
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
-    """Makes `num_envs` environments for Stable-Baselines3, seeded `seed`, `seed + 1`, …; the encoder reads them in one batch.
+    """Makes `num_envs` environments for Stable-Baselines3, seeded `seed`, `seed + 1`, …; one encoder reads them all.
 
     Args:
         env_id: the task's Gymnasium id.
@@ -85,10 +86,28 @@ def make_vec_env(
     encoder = _encoder_for(repr, encoder, representation)
     make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
-    starts = [functools.partial(_monitored, make, file, one_thread=subprocesses) for file in files]
+    starts: list[Callable[[], gym.Env]] = [
+        functools.partial(_monitored, make, file, one_thread=subprocesses) for file in files
+    ]
     envs: VecEnv = SubprocVecEnv(starts, start_method="spawn") if subprocesses else DummyVecEnv(starts)
     envs.seed(seed)
     return envs if encoder is None else GQNVecEnv(envs, encoder, **representation)
+
+
+def untrained_encoder(
+    network: dict[str, Any], env_id: str, camera: Camera | str, *, seed: int, env_kwargs: dict[str, Any] | None = None
+) -> SceneEncoder:
+    """Returns the encoder of repr="random_encoder": a network's first weights, standardised on random states.
+
+    Args:
+        network: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
+        env_id: the task's Gymnasium id.
+        camera: see `CameraObservation`.
+        seed: of the weights and of the states.
+        env_kwargs: keyword arguments of the environment itself.
+    """
+    size = random_encoder(network, seed).image_size
+    return random_encoder(network, seed, random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs))
 
 
 def random_views(
@@ -108,7 +127,7 @@ def random_views(
     """
     env = _camera_env(env_id, "pixels", camera, size, env_kwargs or {})
     env.action_space.seed(seed)
-    seen = []
+    seen: list[dict[str, np.ndarray]] = []
     while len(seen) < num_views:
         seen.append(env.reset(seed=seed)[0] if not seen else env.reset()[0])
         seen += [env.step(env.action_space.sample())[0] for _ in range(views_per_episode - 1)]
@@ -134,7 +153,9 @@ def _picture_size(size: int | None, encoder: Encoder | None) -> int:
     return size or (64 if encoder is None else encoder.image_size)
 
 
-def _camera_env(env_id: str, repr: str, camera: Camera | str, size: int, env_kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+def _camera_env(
+    env_id: str, repr: str, camera: Camera | str, size: int, env_kwargs: dict[str, Any]
+) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
     env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
     return env if repr == "oracle" else CameraObservation(env, camera, size)

@@ -16,9 +16,7 @@ Viewpoint = Sequence[float] | np.ndarray | CameraPose
 """A viewpoint as a 7-vector or as the pose it describes."""
 
 
-class GQNObservationWrapper(
-    gym.ObservationWrapper[dict[str, np.ndarray], Any, Any], gym.utils.RecordConstructorArgs
-):
+class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Replaces camera views by r, the sum of the frozen encoder's ψ(x, v) over the views that `context` names.
 
     The observation is {"representation": float32 r, "viewpoint": float32 [7], and the keys in `keep`}.
