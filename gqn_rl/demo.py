@@ -57,9 +57,9 @@ FULL = Size(
         "train.query_from_context_steps=1000",
         "train.eval_every=600",
     ),
-    agents=("eval_every=4000",),
-    steps=40_000,
-    oracle_steps=80_000,
+    agents=("eval_every=5000",),
+    steps=50_000,
+    oracle_steps=100_000,
 )
 QUICK = Size(
     data=("num_scenes=64", "held_out_scenes=16", "views_per_scene=5"),
