@@ -62,7 +62,7 @@ def draw_batch(
         num_context: context views M of every scene; None draws M uniformly from 1..max_context, once for the batch.
         max_context: the largest M; ignored when `num_context` is given.
         num_queries: query views Q of every scene.
-        query_from_context: probability, per scene, that the queries are context views (a warm-up; else they never are).
+        query_from_context: probability, per query, that it is one of the context views (a warm-up; else it never is).
         rank: this process, in [0, world_size).
         world_size: number of processes that share the batch.
     """
@@ -73,12 +73,12 @@ def draw_batch(
     m = int(rng.integers(1, max_context + 1)) if num_context is None else num_context
     scenes = rng.integers(dataset.num_scenes, size=b)
     view_order = rng.permuted(np.tile(np.arange(k), (b, 1)), axis=1)  # [B, K]
-    seen = rng.random(b) < query_from_context
+    seen = rng.random((b, num_queries)) < query_from_context
     places_in_context = rng.integers(m, size=(b, num_queries))
 
     context = view_order[:, :m]
     unseen_views = view_order[:, m : m + num_queries]
-    query = np.where(seen[:, None], np.take_along_axis(context, places_in_context, axis=1), unseen_views)
+    query = np.where(seen, np.take_along_axis(context, places_in_context, axis=1), unseen_views)
 
     share = batch_size // world_size
     mine = slice(rank * share, (rank + 1) * share)

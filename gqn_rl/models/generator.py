@@ -10,6 +10,7 @@ its new h^e; z_l is drawn; the generation core advances; the canvas grows by Δ(
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -145,23 +146,57 @@ class InferenceCore(nn.Module):
         return self.lstm(observed + self.state_to_gates(state), hidden, cell)
 
 
-class InitialState(nn.Module):
-    """Gives the generation core a first hidden map made from (r, v), so that places can be drawn from a vector (ours)."""
+class RayState(nn.Module):
+    """Gives the generation core a first hidden map: every cell asks r what lies along its line of sight (ours).
 
-    def __init__(self, r_shape: tuple[int, ...], viewpoint_size: int, hidden: int, map_size: int, features: int = 512):
+    A cell's ray, direction and moment with their sines and cosines at three scales, becomes features that a linear map of
+    r multiplies beside being added to: what is seen in a direction is a product of the two.
+
+    Args:
+        r_channels: channels of r (averaged over its map, if it is one).
+        hidden: channels of h^g.
+        map_size: s.
+        fovy_deg: the camera's vertical field of view.
+        features: width of the ray's features.
+    """
+
+    SCALES = (1.0, 2.0, 4.0)  # times π, radians per unit of direction or metre of moment
+
+    def __init__(self, r_channels: int, hidden: int, map_size: int, fovy_deg: float, features: int = 128):
         super().__init__()
-        self.shape = (hidden, map_size, map_size)
-        inputs = r_shape[0] + viewpoint_size
-        self.layers = nn.Sequential(
-            *(nn.Linear(inputs, features), nn.ReLU(), nn.Linear(features, features), nn.ReLU()),
-            nn.Linear(features, hidden * map_size**2),
+        self.ray = nn.Sequential(
+            *(nn.Conv2d(6 * (1 + 2 * len(self.SCALES)), features, 1), nn.ReLU(), nn.Conv2d(features, features, 1))
         )
+        self.scale, self.shift = nn.Linear(r_channels, features), nn.Linear(r_channels, features)
+        self.mix = nn.Sequential(
+            *(nn.GroupNorm(8, 2 * features), nn.Conv2d(2 * features, features, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(features, hidden, 3, padding=1), nn.Tanh()),
+        )
+        half = math.tan(math.radians(fovy_deg) / 2)
+        centres = ((torch.arange(map_size) + 0.5) / map_size * 2 - 1) * half
+        self.register_buffer("right", centres[None, :].repeat(map_size, 1), persistent=False)
+        self.register_buffer("up", -centres[:, None].repeat(1, map_size), persistent=False)
+
+    def rays(self, v: Tensor) -> Tensor:
+        """Returns direction and moment (position × direction) of every cell's ray, world frame: [N, 6, s, s]."""
+        position, (sin_yaw, cos_yaw, sin_pitch, cos_pitch) = v[:, :3], v[:, 3:7].unbind(1)
+        forward = torch.stack([cos_pitch * cos_yaw, cos_pitch * sin_yaw, sin_pitch], dim=1)
+        right = torch.stack([sin_yaw, -cos_yaw, torch.zeros_like(sin_yaw)], dim=1)
+        up = torch.linalg.cross(right, forward)
+        forward, right, up = (axis[:, :, None, None] for axis in (forward, right, up))
+        direction = F.normalize(forward + right * self.right + up * self.up, dim=1)
+        moment = torch.linalg.cross(position[:, :, None, None].expand_as(direction), direction, dim=1)
+        return torch.cat([direction, moment], dim=1)
 
     def forward(self, r: Tensor, v: Tensor) -> Tensor:
-        """Maps r [B, ...] and v [B Q, V] to h^g_0 [B Q, hidden, s, s]."""
+        """Maps r [B, ...] and v [B Q, 7] to h^g_0 [B Q, hidden, s, s]."""
         r = r if r.ndim == 2 else r.mean(dim=(-2, -1))
         r = r.repeat_interleave(len(v) // len(r), dim=0)
-        return torch.tanh(self.layers(torch.cat([r, v.to(r.dtype)], dim=1))).unflatten(1, self.shape)
+        rays = self.rays(v)
+        waves = [wave(rays * (math.pi * scale)) for scale in self.SCALES for wave in (torch.sin, torch.cos)]
+        seen = self.ray(torch.cat([rays, *waves], dim=1).contiguous(memory_format=torch.channels_last))
+        scaled, shifted = seen * self.scale(r)[:, :, None, None], seen + self.shift(r)[:, :, None, None]
+        return self.mix(torch.cat([scaled, shifted], dim=1))
 
 
 class Generator(nn.Module):
@@ -178,7 +213,8 @@ class Generator(nn.Module):
         canvas_channels: channels of u.
         kernel_size: of the cores and heads.
         downsample: d, so that s = H / d.
-        initial_state: "zeros" (the paper) or "projected" (ours: h^g_0 from r and v).
+        initial_state: h^g_0: "zeros" (the paper) or "rays" (ours, see `RayState`).
+        fovy_deg: the camera's vertical field of view, used by "rays".
     """
 
     def __init__(
@@ -194,6 +230,7 @@ class Generator(nn.Module):
         kernel_size: int,
         downsample: int,
         initial_state: str,
+        fovy_deg: float,
     ):
         super().__init__()
         map_size = image_size // downsample
@@ -205,10 +242,10 @@ class Generator(nn.Module):
         self.generation = nn.ModuleList(GenerationCore(*core) for _ in range(copies))
         self.inference = nn.ModuleList(InferenceCore(*core, canvas_channels, downsample) for _ in range(copies))
         self.canvas = Canvas(hidden_channels, canvas_channels, downsample)
-        if initial_state not in ("zeros", "projected"):
-            raise ValueError(f"`initial_state` must be 'zeros' or 'projected', got {initial_state!r}.")
+        if initial_state not in ("zeros", "rays"):
+            raise ValueError(f"`initial_state` must be 'zeros' or 'rays', got {initial_state!r}.")
         self.initial_state = (
-            InitialState(r_shape, viewpoint_size, hidden_channels, map_size) if initial_state == "projected" else None
+            RayState(r_shape[0], hidden_channels, map_size, fovy_deg) if initial_state == "rays" else None
         )
 
     def infer(self, r: Tensor, v: Tensor, x: Tensor, noise: Tensor | None = None) -> Drawing:

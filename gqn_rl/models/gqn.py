@@ -33,7 +33,8 @@ class GQN(SceneModel):
         canvas_channels: channels of the canvas u.
         kernel_size: of the recurrent cores, odd.
         downsample: side of the patch that one cell of the recurrent state draws.
-        initial_state: "zeros" (the paper) or "projected" (ours).
+        initial_state: of the recurrent state, "zeros" (the paper) or "rays" (ours).
+        fovy_deg: vertical field of view of the cameras, used by "rays".
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GQN(SceneModel):
         kernel_size: int = 5,
         downsample: int = 4,
         initial_state: str = "zeros",
+        fovy_deg: float = 45.0,
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
@@ -71,6 +73,7 @@ class GQN(SceneModel):
             "kernel_size": kernel_size,
             "downsample": downsample,
             "initial_state": initial_state,
+            "fovy_deg": fovy_deg,
         }
         self.image_size = image_size
         self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
@@ -87,6 +90,7 @@ class GQN(SceneModel):
             kernel_size,
             downsample,
             initial_state,
+            fovy_deg,
         )
 
     def encode_views(self, views: Views) -> Tensor:

@@ -15,7 +15,7 @@ class Curriculum(NamedTuple):
     Attributes:
         latents: False while z stays at the prior's mean, without KL.
         num_context: number of context views; None draws it from 1..max_context.
-        query_from_context: share of scenes whose query is one of their context views.
+        query_from_context: share of queries that are context views themselves.
     """
 
     latents: bool

@@ -22,7 +22,7 @@ class TrainSettings:
         sigma, sigma_end, sigma_steps: the pixels' standard deviation, likewise linear.
         grad_clip_norm: largest norm of the gradient; None leaves it alone.
         warmup_steps: curriculum: steps with one context view, z at the prior's mean and no KL. 0 in the paper.
-        query_from_context, query_from_context_steps: curriculum: share of scenes whose query is a context view itself,
+        query_from_context, query_from_context_steps: curriculum: share of queries that are context views themselves,
             falling linearly to 0 over these steps; 0 in the paper.
         precision: "bf16" (autocast), "float32", or "auto" (bf16 where the hardware computes it).
         channels_last: memory order of the convolutions.
