@@ -15,6 +15,7 @@ from gqn_rl.runlog import write_atomic
 
 PANEL_PIXELS = 240
 FRAME_MS = 100
+NUM_COLOURS = 64  # of a frame's palette: small files, without the flicker of dithering
 AGENTS_PICTURE = "picture"
 """Attribute of `CameraObservation` that holds the last picture."""
 
@@ -56,4 +57,4 @@ def _frame(envs: VecEnv, infos: Sequence[dict[str, Any]], shown: range) -> Image
         if DISTANCE in infos[x]:
             text = f"{100 * infos[x][DISTANCE]:.0f} cm"
             ImageDraw.Draw(sheet).text((PANEL_PIXELS * x + 8, 6), text, fill="black", font_size=16)
-    return sheet
+    return sheet.quantize(NUM_COLOURS, dither=Image.Dither.NONE)
