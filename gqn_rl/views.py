@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 IMAGE = "image"
 """Observation key of one camera picture, uint8 [H, W, 3]."""
@@ -17,7 +19,7 @@ REPRESENTATION = "representation"
 
 VIEWPOINT_SIZE = 7
 POSE_CONVENTION = "x y z sin_yaw cos_yaw sin_pitch cos_pitch"
-"""Order of a viewpoint's entries: metres, then radians through sine and cosine, as DeepMind's gqn-datasets reader has it."""
+"""Order of a viewpoint's entries: metres, then sine and cosine of angles, as DeepMind's gqn-datasets reader has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +37,20 @@ class CameraPose:
     pitch_rad: float
 
     @classmethod
-    def look_at(cls, position_w, target_w) -> CameraPose:
+    def look_at(cls, position_w: ArrayLike, target_w: ArrayLike) -> CameraPose:
         """Returns the pose at `position_w` whose line of sight passes through `target_w`.
 
         >>> CameraPose.look_at((1.0, 0.0, 0.0), (0.0, 0.0, 0.0)).forward_w.round(6).tolist()
         [-1.0, 0.0, 0.0]
         """
-        dx, dy, dz = np.asarray(target_w, float) - np.asarray(position_w, float)
+        x, y, z = np.asarray(position_w, float).tolist()
+        dx, dy, dz = np.asarray(target_w, float) - (x, y, z)
         if dx == dy == dz == 0:
-            raise ValueError(f"`target_w` must differ from `position_w`, got {tuple(position_w)} for both.")
-        x, y, z = (float(p) for p in position_w)
+            raise ValueError(f"`target_w` must differ from `position_w`, got {(x, y, z)} for both.")
         return cls((x, y, z), float(np.arctan2(dy, dx)), float(np.arctan2(dz, np.hypot(dx, dy))))
 
     @classmethod
-    def from_viewpoint(cls, viewpoint) -> CameraPose:
+    def from_viewpoint(cls, viewpoint: Iterable[float]) -> CameraPose:
         """Returns the pose that a 7-vector describes (inverse of `viewpoint`)."""
         x, y, z, sin_yaw, cos_yaw, sin_pitch, cos_pitch = (float(v) for v in viewpoint)
         return cls((x, y, z), float(np.arctan2(sin_yaw, cos_yaw)), float(np.arctan2(sin_pitch, cos_pitch)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import importlib.util
 import pathlib
@@ -38,14 +39,14 @@ JOINT_RANGES_RAD = {
     **{joint: (angle - HOME_SPREAD_RAD, angle + HOME_SPREAD_RAD) for joint, angle in HOME_RAD.items()},
     **dict.fromkeys(FINGER_JOINTS, (0.15, 1.35)),
 }
-# Where the hand may be in a random scene: distance from the arm's axis and height, m. Keeps it off the floor and in view.
+# Where the hand may be in a random scene: distance from the arm's axis and height, m; off the floor and in view.
 HAND_AXIS_DISTANCE_M = (0.2, 0.65)
 HAND_HEIGHT_M = (0.12, 0.75)
 # Where the target may be: distance from the arm's axis, and height of its centre when it floats, m.
 TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
 TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
 
-# Saturated targets and hand before desaturated rooms: what stands out is learnt first (docs/pretraining.md has figures).
+# Saturated targets and hand before desaturated rooms: what stands out is learnt first (docs/pretraining.md).
 HAND_COLOUR = (1.0, 0.5, 0.05)
 TARGET_COLOURS = {
     "red": (0.90, 0.10, 0.10),
@@ -60,11 +61,13 @@ WALL_COLOURS = ((0.62, 0.55, 0.50), (0.52, 0.58, 0.62), (0.60, 0.60, 0.52), (0.5
 FLOOR_COLOURS = ((0.72, 0.70, 0.66), (0.60, 0.64, 0.66), (0.66, 0.60, 0.55))
 
 DOME_CENTER_W = (0.0, 0.0, 0.28)
-DOME = {"center_w": DOME_CENTER_W, "radius_m": (1.6, 1.9), "elevation_deg": (30.0, 55.0), "aim_jitter_m": 0.05}
+DOME = Dome(
+    DOME_CENTER_W, radius_m=(1.6, 1.9), azimuth_deg=(-150.0, 150.0), elevation_deg=(30.0, 55.0), aim_jitter_m=0.05
+)
 CAMERAS: dict[str, Camera] = {
     "fixed": Fixed((1.34, 0.0, 1.40), DOME_CENTER_W),
-    "moving": Dome(azimuth_deg=(-150.0, 150.0), **DOME),
-    "heldout": Dome(azimuth_deg=(150.0, 210.0), **DOME),
+    "moving": DOME,
+    "heldout": dataclasses.replace(DOME, azimuth_deg=(150.0, 210.0)),
 }
 """Where cameras may stand; no pretraining or moving camera ever enters the held-out sixth of the dome."""
 

@@ -21,11 +21,11 @@ WINDOW_SIZE = 480
 class JacoReachEnv(gymnasium.Env):
     """Reaching with a Kinova Jaco arm (`gqn_rl/JacoReach-v0`).
 
-    Each action holds for 0.1 s. Discrete actions choose backward, still or forward at full speed for each joint; continuous
-    ones are fractions of full speed in [-1, 1]. The reward of a step is exp(−d / 0.2 m), d the distance from the grip site
-    to the target's centre. Episodes last 50 actions and are truncated, never terminated. Observations are the true state, an
-    entry for each of `observation_names` (sin and cos of angles, finger angles in rad, positions in the world frame in m);
-    `CameraObservation` replaces them by pictures.
+    Each action holds for 0.1 s. Discrete actions choose backward, still or forward at full speed for each joint;
+    continuous ones are fractions of full speed in [-1, 1]. The reward of a step is exp(−d / 0.2 m), d the distance from
+    the grip site to the target's centre. Episodes last 50 actions and are truncated, never terminated. Observations are
+    the true state, an entry for each of `observation_names` (sin and cos of angles, finger angles in rad, positions in
+    the world frame in m); `CameraObservation` replaces them by pictures.
 
     Args:
         action: "discrete" or "continuous".
@@ -75,7 +75,9 @@ class JacoReachEnv(gymnasium.Env):
         self._num_actions = 0
         self._window: Any = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Draws a new room, posture and target."""
         super().reset(seed=seed)
         self.scene.sample(self.np_random)
@@ -84,7 +86,7 @@ class JacoReachEnv(gymnasium.Env):
             self.render()
         return self._observation(), self._info(self._distance())
 
-    def step(self, action):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Holds joint velocities for 0.1 s."""
         fraction = np.asarray(action) - 1 if self._discrete else np.clip(action, -1.0, 1.0)
         self.data.ctrl[self._actuators] = fraction * self._full_speed

@@ -1,4 +1,4 @@
-"""Off-screen rendering of MuJoCo models: one OpenGL context per process and one set of uploaded assets per kind of model.
+"""Off-screen rendering of MuJoCo models: one OpenGL context a process, one set of uploaded assets a kind of model.
 
 MuJoCo's default quality (4096² shadow map, multisampling) costs a software rasteriser about a hundred times more than
 a 64×64 picture needs. Here shadows, reflections and multisampling are off and the buffer has the size of the picture.
@@ -6,6 +6,7 @@ a 64×64 picture needs. Here shadows, reflections and multisampling are off and 
 
 from __future__ import annotations
 
+import atexit
 import copy
 import ctypes.util
 import functools
@@ -20,7 +21,11 @@ import numpy as np
 # llvmpipe starts a thread per core for every context; on 64×64 pictures they only wait for one another.
 os.environ.setdefault("LP_NUM_THREADS", "0")
 
+_wanted_backend = os.environ.pop("MUJOCO_GL", None)  # MuJoCo's import raises on a wrong name; we say it in a sentence
 import mujoco  # noqa: E402
+
+if _wanted_backend is not None:
+    os.environ["MUJOCO_GL"] = _wanted_backend
 
 from gqn_rl.views import CameraPose  # noqa: E402
 
@@ -47,7 +52,7 @@ def candidate_backends() -> list[str]:
     if sys.platform != "linux":
         return ["glfw"]
     installed = [name for name, library in _BACKENDS.items() if name == "glfw" or ctypes.util.find_library(library)]
-    return installed if os.environ.get("DISPLAY") else [name for name in installed if name != "glfw"]
+    return installed if _has_display() else [name for name in installed if name != "glfw"]
 
 
 @functools.cache
@@ -59,21 +64,36 @@ def open_gl_context() -> Any:
     """
     failures = []
     for name in candidate_backends():
-        os.environ["PYOPENGL_PLATFORM"] = name if name != "glfw" else ""
-        if name == "glfw":
-            del os.environ["PYOPENGL_PLATFORM"]
         try:
-            context = importlib.import_module(f"mujoco.{name}").GLContext(64, 64)
-            context.make_current()
+            context = _open(name)
         except Exception as error:  # each backend fails in a way of its own: import, library, device
             failures.append(f"{name}: {error}")
             continue
-        context.backend = name
+        atexit.register(context.free)
+        atexit.register(close_renderers)  # runs before the context is freed
         return context
     raise OpenGLError(
         "OpenGL cannot render off screen here; install the Debian packages libegl1, libgl1-mesa-dri and libosmesa6 "
         "(or your system's EGL or OSMesa library), then try again. Tried: " + ("; ".join(failures) or "nothing found")
     )
+
+
+def _open(backend: str) -> Any:
+    """Opens a context of one backend and makes it current."""
+    if backend == "glfw":
+        os.environ.pop("PYOPENGL_PLATFORM", None)
+        if sys.platform == "linux" and not _has_display():
+            raise OpenGLError("it needs a display, and none is set")
+    else:
+        os.environ["PYOPENGL_PLATFORM"] = backend
+    context = importlib.import_module(f"mujoco.{backend}").GLContext(64, 64)
+    context.make_current()
+    context.backend = backend
+    return context
+
+
+def _has_display() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 class OffscreenRenderer:

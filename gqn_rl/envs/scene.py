@@ -68,5 +68,5 @@ class MujocoScene(abc.ABC):
             "mujoco": mujoco.__version__,
         }
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (nothing to free is the common case)
         """Lets go of the model; the process's shared renderer stays."""

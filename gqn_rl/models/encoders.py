@@ -1,8 +1,8 @@
 """Representation networks ψ(x, v): one picture and its viewpoint in, one summand of the scene representation r out.
 
 Pyramid, Tower and Pool have the sizes of the GQN paper's Fig. S1 as re-implementations report them. Gated is ours: it
-multiplies picture features by a linear map of the viewpoint, since where something is in the world is a product of where
-it is in the picture and how the camera is turned.
+multiplies picture features by a linear map of the viewpoint, since where something is in the world is a product of
+where it is in the picture and how the camera is turned.
 """
 
 from __future__ import annotations

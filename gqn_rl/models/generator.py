@@ -1,8 +1,8 @@
 """The generation and inference network: L convolutional LSTM steps that draw a query view onto a canvas.
 
-Legend (the paper's letters): r scene representation, v query viewpoint, x query picture, z_l latents of step l, h^g and
-c^g hidden and cell state of the generation core, h^e and c^e those of the inference core, u canvas. N counts query views,
-s is the side of the hidden maps.
+Legend (the paper's letters): r scene representation, v query viewpoint, x query picture, z_l latents of step l, h^g
+and c^g hidden and cell state of the generation core, h^e and c^e those of the inference core, u canvas. N counts query
+views, s is the side of the hidden maps.
 
 Order inside a step, after the supplement: prior from h^g before z_l enters; the inference core advances; posterior from
 its new h^e; z_l is drawn; the generation core advances; the canvas grows by Δ(h^g).
@@ -11,13 +11,13 @@ its new h^e; z_l is drawn; the generation core advances; the canvas grows by Δ(
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, GaussianHead, fit_map, gaussian_kl
+from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, GaussianHead, fit_map, gaussian_kl
 
 
 class Drawing(NamedTuple):
@@ -81,9 +81,11 @@ class Canvas(nn.Module):
         self.eta = nn.Conv2d(channels, 3, 1)
 
     def render(self, drawn: Tensor) -> Tensor:
-        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W], from Σ h^g [N, hidden, s, s]."""
+        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W]; Σ h^g is [N, hidden, s, s]."""
         weight = torch.einsum("xc,cph->xph", self.eta.weight[:, :, 0, 0], self.delta).flatten(0, 1)
-        patches = F.conv2d(drawn, weight[:, :, None, None], self.eta.bias.repeat_interleave(self.downsample**2))
+        assert self.eta.bias is not None
+        bias = self.eta.bias.repeat_interleave(self.downsample**2)
+        patches = F.conv2d(drawn, weight[:, :, None, None], bias)
         return F.pixel_shuffle(patches, self.downsample).float()
 
     def read(self, drawn: Tensor, reader: Tensor) -> Tensor:
@@ -149,8 +151,8 @@ class InferenceCore(nn.Module):
 class RayState(nn.Module):
     """Gives the generation core a first hidden map: every cell asks r what lies along its line of sight (ours).
 
-    A cell's ray, direction and moment with their sines and cosines at three scales, becomes features that a linear map of
-    r multiplies beside being added to: what is seen in a direction is a product of the two.
+    A cell's ray, direction and moment with their sines and cosines at three scales, becomes features that a linear map
+    of r multiplies beside being added to: what is seen in a direction is a product of the two.
 
     Args:
         r_channels: channels of r (averaged over its map, if it is one).
@@ -160,6 +162,8 @@ class RayState(nn.Module):
         features: width of the ray's features.
     """
 
+    right: Tensor
+    up: Tensor
     SCALES = (1.0, 2.0, 4.0)  # times π, radians per unit of direction or metre of moment
 
     def __init__(self, r_channels: int, hidden: int, map_size: int, fovy_deg: float, features: int = 128):
@@ -257,19 +261,20 @@ class Generator(nn.Module):
             x: query pictures, float [B Q, 3, H, W] in [0, 1].
             noise: standard normal [L, B Q, *latent_shape], drawn when not given.
         """
-        generation, inference = self._conditions(r, v), [core.observe(r, v, x) for core in self.inference]
+        generation = self._conditions(r, v)
+        inference = [self._inference_core(i).observe(r, v, x) for i in range(len(self.inference))]
         h_g, c_g = self._start(r, v)
         h_e, c_e, drawn = torch.zeros_like(c_g), torch.zeros_like(c_g), torch.zeros_like(c_g)
         kl = torch.zeros(len(v), device=v.device)
         for step in range(self.num_steps):
-            i = step % len(self.generation)
-            prior = self.generation[i].prior(h_g)
-            seen = self.canvas.read(drawn, self.inference[i].canvas_to_map)
-            h_e, c_e = self.inference[i](inference[i], h_g, seen, h_e, c_e)
-            posterior = self.inference[i].posterior(h_e)
+            core, eye = self._generation_core(step), self._inference_core(step)
+            prior = core.prior(h_g)
+            seen = self.canvas.read(drawn, eye.canvas_to_map)
+            h_e, c_e = eye(inference[step % len(inference)], h_g, seen, h_e, c_e)
+            posterior = eye.posterior(h_e)
             z = posterior.sample(None if noise is None else noise[step])
             kl = kl + gaussian_kl(posterior, prior)
-            h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
+            h_g, c_g = core(generation[step % len(generation)], z, h_g, c_g)
             drawn = drawn + h_g
         return Drawing(self.canvas.render(drawn), kl)
 
@@ -279,15 +284,21 @@ class Generator(nn.Module):
         h_g, c_g = self._start(r, v)
         drawn = torch.zeros_like(c_g)
         for step in range(self.num_steps):
-            i = step % len(self.generation)
-            prior = self.generation[i].prior(h_g)
+            core = self._generation_core(step)
+            prior = core.prior(h_g)
             z = prior.sample(None if noise is None else noise[step]) if sample else prior.mean
-            h_g, c_g = self.generation[i](generation[i], z, h_g, c_g)
+            h_g, c_g = core(generation[step % len(generation)], z, h_g, c_g)
             drawn = drawn + h_g
         return Drawing(self.canvas.render(drawn), torch.zeros(len(v), device=v.device))
 
     def _conditions(self, r: Tensor, v: Tensor) -> list[Tensor]:
-        return [core.condition(r, v) for core in self.generation]
+        return [self._generation_core(i).condition(r, v) for i in range(len(self.generation))]
+
+    def _generation_core(self, step: int) -> GenerationCore:
+        return cast(GenerationCore, self.generation[step % len(self.generation)])
+
+    def _inference_core(self, step: int) -> InferenceCore:
+        return cast(InferenceCore, self.inference[step % len(self.inference)])
 
     def _start(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Returns h^g_0 and c^g_0 for N = B Q queries."""

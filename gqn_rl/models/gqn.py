@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -58,6 +58,12 @@ class GQN(SceneModel):
             raise ValueError(f"`image_size` must be a multiple of 16 and of `downsample`, got {image_size}.")
         if encoder not in ENCODERS:
             raise ValueError(f"`encoder` must be one of {sorted(ENCODERS)}, got {encoder!r}.")
+        if not isinstance(shared_cores, bool):
+            raise ValueError(f"`shared_cores` must be true or false, got {shared_cores!r}.")
+        if initial_state == "rays" and viewpoint_size != VIEWPOINT_SIZE:
+            raise ValueError(
+                f"`initial_state='rays'` needs viewpoints of {VIEWPOINT_SIZE} entries, got {viewpoint_size}."
+            )
         if kernel_size % 2 == 0 or num_steps < 1:
             raise ValueError(f"`kernel_size` must be odd and `num_steps` ≥ 1, got {kernel_size} and {num_steps}.")
         self.config: dict[str, Any] = {
@@ -77,7 +83,7 @@ class GQN(SceneModel):
         }
         self.image_size = image_size
         self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
-        self.representation_shape: tuple[int, ...] = self.encoder.shape
+        self.representation_shape = cast(tuple[int, ...], self.encoder.shape)
         self.generator = Generator(
             image_size,
             self.representation_shape,

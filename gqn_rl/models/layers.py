@@ -88,9 +88,7 @@ class ConvLSTM(nn.Module):
 
     def __init__(self, hidden_channels: int, kernel_size: int):
         super().__init__()
-        self.hidden_to_gates = nn.Conv2d(
-            hidden_channels, 4 * hidden_channels, kernel_size, padding=kernel_size // 2
-        )
+        self.hidden_to_gates = nn.Conv2d(hidden_channels, 4 * hidden_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Advances one step.

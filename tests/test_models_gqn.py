@@ -1,0 +1,272 @@
+"""GQN against closed forms, and every mistake that public implementations are known for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import distributions, nn
+
+from gqn_rl.models import build_model
+from gqn_rl.models.encoders import ENCODERS, Pyramid, Tower
+from gqn_rl.models.generator import RayState
+from gqn_rl.models.gqn import gaussian_nll
+from gqn_rl.views import CameraPose, Views
+
+SMALL = {
+    "image_size": 32,
+    "r_channels": 16,
+    "num_steps": 3,
+    "hidden_channels": 16,
+    "canvas_channels": 8,
+    "kernel_size": 3,
+    "encoder": "pyramid",
+}
+
+
+def small_model(**changes):
+    torch.manual_seed(0)
+    return build_model("gqn", **{**SMALL, **changes})
+
+
+def random_views(batch: int, num_views: int, image_size: int = 32, viewpoint_size: int = 7, seed: int = 0) -> Views:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, num_views, image_size, image_size, 3)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return Views(images, torch.randn(batch, num_views, viewpoint_size, generator=generator))
+
+
+def noise_for(model, num_queries: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(model.generator.num_steps, num_queries, *model.generator.latent_shape, generator=generator)
+
+
+def make_heads_constant(model, posterior: tuple[float, float], prior: tuple[float, float]) -> None:
+    """Makes every posterior and prior of `model` the same normal (mean, log_std) whatever it sees."""
+    for cores, head, (mean, log_std) in (
+        (model.generator.inference, "posterior", posterior),
+        (model.generator.generation, "prior", prior),
+    ):
+        for core in cores:
+            conv = getattr(core, head).conv
+            nn.init.zeros_(conv.weight)
+            latent = model.generator.latent_shape[0]
+            conv.bias.data = torch.tensor([mean] * latent + [log_std] * latent)
+
+
+def test_loss_in_closed_form():
+    """A canvas that stays grey and constant heads: NLL and KL are sums that one can write down, in nats per picture."""
+    model = small_model()
+    nn.init.zeros_(model.generator.canvas.eta.weight)
+    nn.init.constant_(model.generator.canvas.eta.bias, 0.5)
+    make_heads_constant(model, posterior=(1.0, math.log(0.5)), prior=(0.0, 0.0))
+    context, query = random_views(2, 2), random_views(2, 1, seed=1)
+    loss, terms = model.loss(context, query, sigma=0.7)
+
+    pixels = query.images.float() / 255
+    log_likelihood = distributions.Normal(0.5, 0.7).log_prob(pixels).sum() / 2
+    num_latents = 3 * math.prod(model.generator.latent_shape)
+    kl = num_latents * (math.log(1 / 0.5) + (0.25 + 1.0) / 2 - 0.5)
+    torch.testing.assert_close(terms["nll"], -log_likelihood, rtol=1e-5, atol=0)
+    assert terms["kl"].item() == pytest.approx(kl, rel=1e-5)
+    assert loss.item() == pytest.approx(-log_likelihood.item() + kl, rel=1e-5)
+
+
+def test_a_perfect_64_pixel_picture_at_sigma_0_7_costs_6909_nats():
+    """The floor that the raw loss never falls below: 12 288 values of log σ + ½ log 2π."""
+    assert gaussian_nll(torch.zeros(()), 64 * 64 * 3, 0.7).item() == pytest.approx(6909.1, abs=0.1)
+
+
+def test_kl_is_not_the_loss_in_disguise():
+    """Loss = nll + kl_weight · kl, with a KL of its own."""
+    model, context, query = small_model(), random_views(2, 2), random_views(2, 1, seed=1)
+    noise = noise_for(model, 2)
+    loss, terms = model.loss(context, query, sigma=1.0, noise=noise)
+    doubled, _ = model.loss(context, query, sigma=1.0, kl_weight=2.0, noise=noise)
+    torch.testing.assert_close(doubled - loss, terms["kl"])
+    torch.testing.assert_close(loss, terms["nll"] + terms["kl"])
+
+
+def test_prior_and_posterior_of_a_step_come_before_its_latent():
+    """With one step, KL(q ‖ π) cannot depend on the z that is drawn after both."""
+    model = small_model(num_steps=1, initial_state="rays")
+    r, query = model.encode(random_views(2, 2)), random_views(2, 1, seed=1)
+    kls = [model.infer(r, query, noise_for(model, 2, seed)).kl for seed in (0, 1)]
+    assert torch.equal(*kls)
+
+
+def test_posterior_has_seen_the_picture_in_the_first_step():
+    """With one step, another picture gives another KL: the posterior is read from the updated h^e."""
+    model = small_model(num_steps=1)
+    r, query = model.encode(random_views(2, 2)), random_views(2, 1, seed=1)
+    noise = noise_for(model, 2)
+    other = Views(255 - query.images, query.viewpoints)
+    assert not torch.allclose(model.infer(r, query, noise).kl, model.infer(r, other, noise).kl)
+
+
+def test_training_and_generation_draw_alike_when_posterior_and_prior_agree():
+    """Where q = π at every step, both passes are the same function of the noise: no step of one misses in the other."""
+    model = small_model()
+    make_heads_constant(model, posterior=(0.2, -0.3), prior=(0.2, -0.3))
+    r, query, noise = model.encode(random_views(2, 2)), random_views(2, 2, seed=1), noise_for(model, 4)
+    trained = model.infer(r, query, noise)
+    torch.testing.assert_close(trained.mean, model.generate(r, query.viewpoints, noise=noise).mean)
+    assert trained.kl.tolist() == [0.0] * 4
+
+
+def test_the_picture_reaches_the_drawing_only_through_the_posterior():
+    """With constant heads another query picture changes nothing: no leak from x past z."""
+    model = small_model()
+    make_heads_constant(model, posterior=(0.0, 0.0), prior=(0.0, 0.0))
+    r, query, noise = model.encode(random_views(2, 2)), random_views(2, 1, seed=1), noise_for(model, 2)
+    other = Views(255 - query.images, query.viewpoints)
+    assert torch.equal(model.infer(r, query, noise).mean, model.infer(r, other, noise).mean)
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_r_is_the_sum_over_views_in_any_order(encoder):
+    """R of three views is the sum of each one's, and does not depend on their order."""
+    model, views = small_model(encoder=encoder), random_views(2, 3)
+    r = model.encode(views)
+    alone = [model.encode(Views(views.images[:, k : k + 1], views.viewpoints[:, k : k + 1])) for k in range(3)]
+    torch.testing.assert_close(r, sum(alone), atol=1e-5, rtol=1e-4)
+    turned = model.encode(Views(views.images.flip(1), views.viewpoints.flip(1)))
+    torch.testing.assert_close(r, turned, atol=1e-5, rtol=1e-4)
+    assert r.shape == (2, *model.representation_shape)
+
+
+def test_viewpoints_stay_with_their_pictures():
+    """Swapping the viewpoints of two views while their pictures stay gives another r."""
+    model, views = small_model(encoder="gated"), random_views(1, 2)
+    swapped = Views(views.images, views.viewpoints.flip(1))
+    assert not torch.allclose(model.encode(views), model.encode(swapped), atol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_scenes_of_a_batch_do_not_mix(encoder):
+    """Changing scene 1 leaves scene 0's prediction and KL bit-identical."""
+    model = small_model(encoder=encoder)
+    noise = noise_for(model, 4)
+    drawings = []
+    for seed in (5, 6):
+        context, query = random_views(2, 2), random_views(2, 2, seed=1)
+        context.images[1] = random_views(1, 2, seed=seed).images[0]
+        query.images[1] = random_views(1, 2, seed=seed).images[0]
+        drawings.append(model.infer(model.encode(context), query, noise))
+    assert torch.equal(drawings[0].mean[:2], drawings[1].mean[:2])
+    assert torch.equal(drawings[0].kl[:2], drawings[1].kl[:2])
+    assert not torch.equal(drawings[0].kl[2:], drawings[1].kl[2:])
+
+
+def test_queries_of_a_scene_share_its_r():
+    """Two queries at once are predicted as each of them alone."""
+    model, context, query = small_model(), random_views(2, 2), random_views(2, 2, seed=1)
+    together = model.predict(context, query.viewpoints, sample=False)
+    alone = [model.predict(context, query.viewpoints[:, q : q + 1], sample=False) for q in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone, dim=1), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("encoder", "shared"), list(itertools.product(sorted(ENCODERS), (True, False))))
+def test_gradient_reaches_every_parameter(encoder, shared):
+    """After one backward pass every gradient is finite and none is zero, but for what reads the first step's zeros."""
+    model = small_model(encoder=encoder, shared_cores=shared, initial_state="rays")
+    loss, _ = model.loss(random_views(2, 2), random_views(2, 2, seed=1), sigma=0.7)
+    loss.backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    reads_zeros = ["generator.inference.0.canvas_to_map", "generator.inference.0.lstm.hidden_to_gates.weight"]
+    assert idle == ([] if shared else reads_zeros)
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_shared_cores_are_one_and_unshared_are_many():
+    """L steps with shared cores hold one core's weights, unshared ones L times as many."""
+    counts = {shared: len(small_model(shared_cores=shared).generator.generation) for shared in (True, False)}
+    assert counts == {True: 1, False: 3}
+
+
+@pytest.mark.parametrize("word", ["False", "false", 0, 1])
+def test_shared_cores_must_be_a_boolean(word):
+    """The string "False" would count as true; it is refused rather than misread."""
+    with pytest.raises(ValueError, match="`shared_cores` must be true or false"):
+        small_model(shared_cores=word)
+
+
+@pytest.mark.parametrize(("encoder", "size"), list(itertools.product(sorted(ENCODERS), (16, 48, 64))))
+def test_every_size_trains_predicts_and_reconstructs(encoder, size):
+    """Any multiple of 16 works, in training and from the prior, with pictures of the size that went in."""
+    model = small_model(encoder=encoder, image_size=size, downsample=8, initial_state="rays")
+    context, query = random_views(1, 2, size), random_views(1, 3, size, seed=1)
+    loss, _ = model.loss(context, query, sigma=1.0)
+    assert loss.isfinite()
+    for pictures in (model.predict(context, query.viewpoints), model.reconstruct(context, query)):
+        assert pictures.shape == (1, 3, 3, size, size)
+        assert pictures.dtype == torch.float32
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_any_viewpoint_width_works(encoder):
+    """Five-entry viewpoints train and predict like seven-entry ones."""
+    model = small_model(encoder=encoder, viewpoint_size=5)
+    context, query = random_views(1, 2, viewpoint_size=5), random_views(1, 1, viewpoint_size=5)
+    assert model.loss(context, query, sigma=1.0)[0].isfinite()
+    assert model.predict(context, query.viewpoints).isfinite().all()
+
+
+def test_warm_up_uses_the_prior_means_without_kl():
+    """Without latents the loss is the NLL of the picture drawn from the prior's means."""
+    model, context, query = small_model(), random_views(2, 1), random_views(2, 1, seed=1)
+    loss, terms = model.loss(context, query, sigma=0.7, latents=False)
+    drawn = model.predict(context, query.viewpoints, sample=False)
+    mse = (drawn - query.images.movedim(-1, 2) / 255).square().mean()
+    torch.testing.assert_close(terms["mse"], mse)
+    assert terms["kl"].item() == 0.0
+    torch.testing.assert_close(loss, gaussian_nll(mse, 32 * 32 * 3, 0.7))
+
+
+@pytest.mark.parametrize(("network", "millions"), [(Pyramid, 2.14), (Tower, 1.96)])
+def test_published_networks_have_the_reported_number_of_parameters(network, millions):
+    """Pyramid 2.14 M and Tower 1.96 M parameters at 64×64 with 7-entry viewpoints."""
+    assert sum(p.numel() for p in network(64, 7).parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_rays_leave_the_camera_as_the_renderer_has_them():
+    """The four central rays average to the line of sight; the upper left ray leans to the camera's left and up."""
+    state = RayState(r_channels=4, hidden=8, map_size=8, fovy_deg=45.0)
+    pose = CameraPose((1.0, -2.0, 1.5), yaw_rad=0.4, pitch_rad=-0.6)
+    rays = state.rays(torch.as_tensor(pose.viewpoint)[None])[0]
+    direction, moment = rays[:3], rays[3:]
+    centre = direction[:, 3:5, 3:5].mean(dim=(1, 2))
+    expected = torch.as_tensor(pose.forward_w, dtype=torch.float32)
+    torch.testing.assert_close(centre / centre.norm(), expected, atol=1e-5, rtol=1e-5)
+    left = torch.tensor([-math.sin(0.4), math.cos(0.4), 0.0])
+    assert direction[:, 0, 0] @ left > 0.2
+    assert direction[2, 0, 0] > direction[2, 7, 0]
+    position = torch.tensor(pose.position_w)
+    torch.testing.assert_close(moment[:, 2, 5], torch.linalg.cross(position, direction[:, 2, 5]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 40}, "`image_size` must be a multiple of 16"),
+        ({"encoder": "resnet"}, "`encoder` must be one of"),
+        ({"kernel_size": 4}, "`kernel_size` must be odd"),
+        ({"num_steps": 0}, "`num_steps` ≥ 1"),
+        ({"initial_state": "ones"}, "`initial_state` must be 'zeros' or 'rays'"),
+        ({"initial_state": "rays", "viewpoint_size": 5}, "needs viewpoints of 7 entries"),
+    ],
+)
+def test_impossible_sizes_are_refused(changes, message):
+    """A wrong size is named with what was expected and given."""
+    with pytest.raises(ValueError, match=message):
+        small_model(**changes)
+
+
+def test_unknown_models_and_sizes_are_refused():
+    """`build_model` names the known models, and the size that does not exist."""
+    with pytest.raises(ValueError, match="must be one of"):
+        build_model("nerf")
+    with pytest.raises(ValueError, match="does not take these sizes"):
+        build_model("gqn", depth=3)
