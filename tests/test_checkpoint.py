@@ -67,8 +67,8 @@ def test_altered_weight_is_refused(path):
 def test_altered_metadata_is_refused(path):
     """One changed digit in the JSON is noticed."""
     content = path.read_bytes()
-    assert content.count(rb'\"step\\\": 7') == 1
-    path.write_bytes(content.replace(rb'\"step\\\": 7', rb'\"step\\\": 8'))
+    assert content.count(rb"\"step\\\": 7") == 1
+    path.write_bytes(content.replace(rb"\"step\\\": 7", rb"\"step\\\": 8"))
     with pytest.raises(ValueError, match="was altered"):
         load_model(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gqn_rl.envs import renderer  # noqa: F401, I001 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
+from gqn_rl.envs import renderer  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.views import Scene
 
