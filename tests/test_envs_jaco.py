@@ -1,0 +1,155 @@
+"""The Jaco room in physical units: workspaces, state, salience, determinism."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from gqn_rl.envs import SCENES, make_scene
+from gqn_rl.envs.jaco import (
+    HAND_AXIS_DISTANCE_M,
+    HAND_HEIGHT_M,
+    TARGET_AXIS_DISTANCE_M,
+    TARGET_COLOURS,
+    TARGET_RADIUS_M,
+    JacoScene,
+)
+from gqn_rl.views import CameraPose
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return JacoScene()
+
+
+def state_of(scene) -> dict[str, float]:
+    return dict(zip(scene.state_names, scene.state().tolist(), strict=True))
+
+
+def in_picture(pose: CameraPose, point_w: np.ndarray, fovy_deg: float) -> bool:
+    """Tells whether a point projects into a square picture."""
+    right = np.array([np.sin(pose.yaw_rad), -np.cos(pose.yaw_rad), 0.0])
+    offset = point_w - pose.position_w
+    reach = (offset @ pose.forward_w) * np.tan(np.deg2rad(fovy_deg) / 2)
+    return max(abs(offset @ right), abs(offset @ np.cross(right, pose.forward_w))) < reach
+
+
+def test_hand_and_target_stay_in_their_workspaces_and_no_link_below_the_floor(scene):
+    """300 scenes: hand and target within their rings and heights, every link at or above the floor."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scene.sample(rng)
+        for position, ring_m in ((scene.hand_w, HAND_AXIS_DISTANCE_M), (scene.target_w, TARGET_AXIS_DISTANCE_M)):
+            assert ring_m[0] <= np.hypot(*position[:2]) <= ring_m[1]
+        assert HAND_HEIGHT_M[0] <= scene.hand_w[2] <= HAND_HEIGHT_M[1]
+        assert scene.target_w[2] == pytest.approx(TARGET_RADIUS_M)
+        assert scene.data.xpos[1:, 2].min() >= 0.0
+
+
+def test_hand_and_target_are_in_at_least_95_percent_of_pretraining_views(scene):
+    """Of 1000 views of 250 scenes."""
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(250):
+        scene.sample(rng)
+        for _ in range(4):
+            pose = scene.sample_pose(rng)
+            seen.append([in_picture(pose, point, scene.fovy_deg) for point in (scene.hand_w, scene.target_w)])
+    assert (np.mean(seen, axis=0) >= 0.95).all()
+
+
+def test_state_names_its_entries(scene):
+    """Entries by name: sines and cosines of angles, hand and target as the scene has them, colours of the palette."""
+    scene.sample(np.random.default_rng(3))
+    state = state_of(scene)
+    angles = scene.joint_angles_rad
+    assert state["sin_joint_4"] == pytest.approx(np.sin(angles[3]), abs=1e-6)
+    assert state["cos_joint_6"] == pytest.approx(np.cos(angles[5]), abs=1e-6)
+    assert state["finger_2"] == pytest.approx(angles[7], abs=1e-6)
+    assert [state[f"hand_{a}"] for a in "xyz"] == pytest.approx(scene.hand_w.tolist(), abs=1e-6)
+    assert [state[f"target_{a}"] for a in "xyz"] == pytest.approx(scene.target_w.tolist(), abs=1e-6)
+    colour = tuple(round(state[f"target_{c}"], 5) for c in ("red", "green", "blue"))
+    assert colour in TARGET_COLOURS.values()
+
+
+def test_the_target_is_drawn_in_its_colour(scene):
+    """From close by, the middle pixel is strongest and weakest in the channels in which the target's colour is."""
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        scene.sample(rng)
+        x, y, z = scene.target_w
+        if np.hypot(*(scene.hand_w[:2] - (x, y))) < 0.35:
+            continue  # the hand could be in the way
+        pixel = scene.render(CameraPose.look_at((x * 1.3, y * 1.3, z + 0.4), (x, y, z)))[32, 32]
+        colour = [state_of(scene)[f"target_{c}"] for c in ("red", "green", "blue")]
+        assert pixel[np.argmax(colour)] == pixel.max()
+        assert pixel[np.argmin(colour)] == pixel.min()
+
+
+def test_the_same_generator_state_gives_the_same_picture():
+    """Scene, pose and picture are functions of the seed alone, in any scene object and after any history."""
+    pictures = []
+    for history in (0, 3):
+        scene = JacoScene()
+        for seed in range(history):
+            scene.sample(np.random.default_rng(seed))
+        rng = np.random.default_rng(42)
+        scene.sample(rng)
+        pictures.append((scene.state(), scene.render(scene.sample_pose(rng))))
+    assert np.array_equal(pictures[0][0], pictures[1][0])
+    assert np.array_equal(pictures[0][1], pictures[1][1])
+
+
+def test_scenes_of_one_process_do_not_share_their_worlds():
+    """Drawing one scene anew leaves the picture of another as it was."""
+    one, other = JacoScene(), JacoScene()
+    one.sample(np.random.default_rng(0))
+    pose = one.sample_pose(np.random.default_rng(1))
+    before = one.render(pose)
+    other.sample(np.random.default_rng(2))
+    assert not np.array_equal(other.render(pose), before)
+    assert np.array_equal(one.render(pose), before)
+
+
+def test_a_floating_target_leaves_the_floor():
+    """`target_on_floor=False` spreads the target's height over its range."""
+    scene, rng = JacoScene(target_on_floor=False), np.random.default_rng(0)
+    heights = []
+    for _ in range(100):
+        scene.sample(rng)
+        heights.append(scene.target_w[2])
+    assert min(heights) < 0.2
+    assert max(heights) > 0.5
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_pictures_have_the_size_asked_for(size):
+    """Any size renders."""
+    scene, rng = JacoScene(image_size=size), np.random.default_rng(0)
+    scene.sample(rng)
+    assert scene.render(scene.sample_pose(rng)).shape == (size, size, 3)
+
+
+def test_description_is_json_and_names_renderer_and_version(scene):
+    """The manifest learns the cameras, the field of view, the renderer and MuJoCo's version."""
+    facts = json.loads(json.dumps(scene.describe()))
+    assert {"cameras", "fovy_deg", "gl_vendor", "gl_renderer", "mujoco", "target_on_floor"} <= facts.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SCENES))
+def test_every_scene_keeps_the_protocol(name):
+    """Each registered scene draws, poses, renders, and has a finite state entry for each name."""
+    scene, rng = make_scene(name), np.random.default_rng(0)
+    scene.sample(rng)
+    assert scene.render(scene.sample_pose(rng)).shape == (scene.image_size, scene.image_size, 3)
+    assert scene.state().shape == (len(scene.state_names),)
+    assert scene.state().dtype == np.float32
+    assert np.isfinite(scene.state()).all()
+    scene.close()
+
+
+def test_unknown_scenes_are_refused_with_the_known_ones():
+    """`make_scene` lists what there is."""
+    with pytest.raises(ValueError, match=r"`env` must be one of \['jaco'"):
+        make_scene("atari")
