@@ -32,7 +32,7 @@ def red(image):
 
 
 def test_a_ball_straight_ahead_is_in_the_middle_and_as_large_as_it_must_be():
-    """Radius 0.1 m at 2 m under a field of view of 45° is 64 · 0.1 / (2 · tan 22.5°) = 7.7 pixels across, 47 in area."""
+    """Radius 0.1 m at 2 m under a 45° field of view is 64 · 0.1 / (2 · tan 22.5°) = 7.7 pixels across, 47 in area."""
     model, data = ball_at((0, 0, 0), size=0.1)
     image = shared_renderer(model, 64, 64).render(model, data, CameraPose.look_at((2, 0, 0), (0, 0, 0)))
     rows, columns = np.nonzero(red(image))
