@@ -34,7 +34,7 @@ def test_every_choice_composes(repr, camera):
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         cfg = compose("train_agent", [f"repr={repr}", f"camera={camera}", "seed=3"])
         assert cfg.run_dir == f"runs/agents/jaco/{repr}_{camera}_ppo_seed3"
-        assert cfg.agent.settings.n_epochs == (10 if repr == "pixels" else 20)
+        assert cfg.agent.settings.n_epochs == (20 if repr == "oracle" else 10)
         changed = compose("train_agent", [f"repr={repr}", "agent.settings.n_epochs=1"])
         assert changed.agent.settings.n_epochs == 1
 
