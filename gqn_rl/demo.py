@@ -54,7 +54,6 @@ FULL = Size(
         "train.lr_steps=1200",
         "train.sigma_steps=800",
         "train.warmup_steps=1000",
-        "train.query_from_context_steps=1000",
         "train.eval_every=600",
     ),
     agents=("eval_every=5000",),

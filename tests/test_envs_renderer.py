@@ -46,8 +46,8 @@ def test_a_ball_straight_ahead_is_in_the_middle_and_as_large_as_it_must_be():
 def test_a_ball_on_a_cells_ray_is_drawn_in_that_cell(row, column):
     """The rays that the model computes from a viewpoint are the renderer's: top row first, left column first."""
     pose = CameraPose((1.0, -0.7, 0.9), yaw_rad=2.2, pitch_rad=-0.5)
-    rays = RayState(4, 8, map_size=8, fovy_deg=45.0).rays(torch.as_tensor(pose.viewpoint)[None])[0]
-    model, data = ball_at(np.array(pose.position_w) + 1.5 * rays[:3, row, column].double().numpy())
+    rays = RayState(4, 8, map_size=8, fovy_deg=45.0, depths_m=(1.5, 2.0))
+    model, data = ball_at(rays.points(torch.as_tensor(pose.viewpoint)[None])[0, 0, :, row, column].double().numpy())
     rows, columns = np.nonzero(red(shared_renderer(model, 64, 64).render(model, data, pose)))
     assert (rows.mean() // 8, columns.mean() // 8) == (row, column)
 

@@ -232,19 +232,17 @@ def test_published_networks_have_the_reported_number_of_parameters(network, mill
 
 
 def test_rays_leave_the_camera_as_the_renderer_has_them():
-    """The four central rays average to the line of sight; the upper left ray leans to the camera's left and up."""
-    state = RayState(r_channels=4, hidden=8, map_size=8, fovy_deg=45.0)
+    """Central rays follow the line of sight, the upper left one leans left and up, and points lie at their depths."""
+    state = RayState(r_channels=4, hidden=8, map_size=8, fovy_deg=45.0, depths_m=(0.5, 4.0))
     pose = CameraPose((1.0, -2.0, 1.5), yaw_rad=0.4, pitch_rad=-0.6)
-    rays = state.rays(torch.as_tensor(pose.viewpoint)[None])[0]
-    direction, moment = rays[:3], rays[3:]
-    centre = direction[:, 3:5, 3:5].mean(dim=(1, 2))
+    offsets = state.points(torch.as_tensor(pose.viewpoint)[None])[0] - torch.tensor(pose.position_w)[:, None, None]
+    torch.testing.assert_close(offsets.norm(dim=1)[:, 2, 5], torch.linspace(0.5, 4.0, 8))
+    centre = offsets[0, :, 3:5, 3:5].mean(dim=(1, 2))
     expected = torch.as_tensor(pose.forward_w, dtype=torch.float32)
     torch.testing.assert_close(centre / centre.norm(), expected, atol=1e-5, rtol=1e-5)
     left = torch.tensor([-math.sin(0.4), math.cos(0.4), 0.0])
-    assert direction[:, 0, 0] @ left > 0.2
-    assert direction[2, 0, 0] > direction[2, 7, 0]
-    position = torch.tensor(pose.position_w)
-    torch.testing.assert_close(moment[:, 2, 5], torch.linalg.cross(position, direction[:, 2, 5]))
+    assert offsets[7, :, 0, 0] @ left > 0.5
+    assert offsets[7, 2, 0, 0] > offsets[7, 2, 7, 0]
 
 
 @pytest.mark.parametrize(

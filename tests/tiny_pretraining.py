@@ -47,7 +47,6 @@ def tiny_settings(**changes):
         "sigma_steps": 8,
         "warmup_steps": 4,
         "query_from_context": 1.0,
-        "query_from_context_steps": 4,
         "precision": "float32",
         "log_every": 2,
         "eval_every": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -35,6 +36,7 @@ class GQN(SceneModel):
         downsample: side of the patch that one cell of the recurrent state draws.
         initial_state: of the recurrent state, "zeros" (the paper) or "rays" (ours).
         fovy_deg: vertical field of view of the cameras, used by "rays".
+        ray_depths_m: nearest and farthest distance from the camera at which "rays" looks for things.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class GQN(SceneModel):
         downsample: int = 4,
         initial_state: str = "zeros",
         fovy_deg: float = 45.0,
+        ray_depths_m: Sequence[float] = (0.8, 2.8),
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
@@ -80,6 +83,7 @@ class GQN(SceneModel):
             "downsample": downsample,
             "initial_state": initial_state,
             "fovy_deg": fovy_deg,
+            "ray_depths_m": list(ray_depths_m),
         }
         self.image_size = image_size
         self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
@@ -97,6 +101,7 @@ class GQN(SceneModel):
             downsample,
             initial_state,
             fovy_deg,
+            (ray_depths_m[0], ray_depths_m[1]),
         )
 
     def encode_views(self, views: Views) -> Tensor:

@@ -22,8 +22,7 @@ class TrainSettings:
         sigma, sigma_end, sigma_steps: the pixels' standard deviation, likewise linear.
         grad_clip_norm: largest norm of the gradient; None leaves it alone.
         warmup_steps: curriculum: steps with one context view, z at the prior's mean and no KL. 0 in the paper.
-        query_from_context, query_from_context_steps: curriculum: share of queries that are context views themselves,
-            falling linearly to 0 over these steps; 0 in the paper.
+        query_from_context: curriculum: share of queries during the warm-up that are the context view itself.
         precision: "bf16" (autocast), "float32", or "auto" (bf16 where the hardware computes it).
         channels_last: memory order of the convolutions.
         compile: use torch.compile.
@@ -48,7 +47,6 @@ class TrainSettings:
     grad_clip_norm: float | None = None
     warmup_steps: int = 0
     query_from_context: float = 0.0
-    query_from_context_steps: int = 0
     precision: str = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -76,7 +74,6 @@ class TrainSettings:
             "checkpoint_every",
             "warmup_steps",
             "lr_warmup_steps",
-            "query_from_context_steps",
         ):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         for name in ("lr", "sigma", "sigma_end"):
