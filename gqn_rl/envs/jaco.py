@@ -29,7 +29,7 @@ TIMESTEP_S = 0.01
 
 ROOM_HALF_SIZE_M = 2.2
 WALL_HEIGHT_M = 2.0
-TARGET_RADIUS_M = 0.1
+TARGET_RADIUS_M = 0.12
 
 # Joint angles of a random scene, rad: any heading, the other joints around Kinova's home posture, fingers anywhere.
 HOME_RAD = {"arm_joint_2": 2.54, "arm_joint_3": 4.22, "arm_joint_4": 1.14, "arm_joint_5": -2.30, "arm_joint_6": -2.02}
@@ -47,7 +47,9 @@ TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
 TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
 
 # Saturated targets and hand before desaturated rooms: what stands out is learnt first (docs/pretraining.md).
+ARM_COLOUR = (0.38, 0.38, 0.40)
 HAND_COLOUR = (1.0, 0.5, 0.05)
+TARGET_EMISSION = 0.5
 TARGET_COLOURS = {
     "red": (0.90, 0.10, 0.10),
     "green": (0.10, 0.75, 0.15),
@@ -57,8 +59,8 @@ TARGET_COLOURS = {
     "cyan": (0.10, 0.80, 0.85),
 }
 # Pool of materials: a texture built by MuJoCo from two colours.
-WALL_COLOURS = ((0.47, 0.43, 0.40), (0.40, 0.44, 0.47), (0.45, 0.45, 0.40), (0.44, 0.40, 0.45), (0.50, 0.49, 0.47))
-FLOOR_COLOURS = ((0.43, 0.42, 0.40), (0.36, 0.38, 0.40), (0.40, 0.37, 0.34))
+WALL_COLOURS = ((0.62, 0.55, 0.50), (0.52, 0.58, 0.62), (0.60, 0.60, 0.52), (0.58, 0.52, 0.60), (0.66, 0.64, 0.62))
+FLOOR_COLOURS = ((0.72, 0.70, 0.66), (0.60, 0.64, 0.66), (0.66, 0.60, 0.55))
 
 DOME_CENTER_W = (0.0, 0.0, 0.28)
 DOME = Dome(
@@ -176,8 +178,9 @@ def _compiled_model() -> mujoco.MjModel:
     spec.worldbody.add_light(pos=[0, 0, 3.5], dir=[0, 0, -1], diffuse=[0.45] * 3, specular=[0.1] * 3, castshadow=False)
     _add_room(spec)
     _add_arm(spec)
+    spec.add_material(name="target", emission=TARGET_EMISSION)
     target = spec.worldbody.add_body(name="target", mocap=True)
-    target.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[TARGET_RADIUS_M, 0, 0])
+    target.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[TARGET_RADIUS_M, 0, 0], material="target")
     return spec.compile()
 
 
@@ -213,11 +216,13 @@ def _add_material(spec: mujoco.MjSpec, name: str, colour: tuple[float, float, fl
 def _add_arm(spec: mujoco.MjSpec) -> None:
     """Attaches Kinova's arm and hand at the origin, with a velocity actuator for every joint."""
     arm, hand = (mujoco.MjSpec.from_file(str(_kinova_folder() / f"jaco_{part}.xml")) for part in ("arm", "hand"))
+    arm_geoms = [geom for geom in arm.geoms if not geom.name.startswith("ring")]  # the rings stay silver
     hand_geoms = hand.geoms
     arm.attach(hand, site="wristsite", prefix="hand_")  # both files define the same materials
     spec.attach(arm, frame=spec.worldbody.add_frame(), prefix="arm_")
-    for geom in hand_geoms:
-        geom.material, geom.rgba = "", [*HAND_COLOUR, 1.0]
+    for geoms, colour in ((arm_geoms, ARM_COLOUR), (hand_geoms, HAND_COLOUR)):
+        for geom in geoms:
+            geom.material, geom.rgba = "", [*colour, 1.0]
     limits = [LARGE_ACTUATOR] * 3 + [SMALL_ACTUATOR] * 3 + [FINGER_ACTUATOR] * 3
     for joint, limit in zip((*ARM_JOINTS, *FINGER_JOINTS), limits, strict=True):
         gain = FINGER_VELOCITY_GAIN if joint in FINGER_JOINTS else ARM_VELOCITY_GAIN
