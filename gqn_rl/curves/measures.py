@@ -88,10 +88,20 @@ def _steps_and_ratio(
     reference_grid, reference_scores = comparison.curves(cells[REFERENCE])
 
     def ratio(scores: np.ndarray, reference_scores: np.ndarray) -> float:
-        steps, reference_steps = _steps_to(grid, level, scores), _steps_to(reference_grid, level, reference_scores)
-        return np.nan if np.isinf(steps) and np.isinf(reference_steps) else steps / reference_steps
+        return ratio_of_steps(_steps_to(grid, level, scores), _steps_to(reference_grid, level, reference_scores))
 
     return steps, estimate(ratio, [scores, reference_scores], rng)
+
+
+def ratio_of_steps(steps: float, reference_steps: float) -> float:
+    """Returns steps / reference_steps; NaN where neither got there or both were there from the start.
+
+    >>> [ratio_of_steps(a, b) for a, b in ((8.0, 2.0), (8.0, 0.0), (np.inf, 2.0), (np.inf, np.inf), (0.0, 0.0))]
+    [4.0, inf, inf, nan, nan]
+    """
+    if steps == reference_steps and (steps == 0 or np.isinf(steps)):
+        return np.nan
+    return steps / reference_steps if reference_steps > 0 else np.inf
 
 
 def _steps_to(grid: np.ndarray, level: int, scores: np.ndarray) -> float:
