@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gqn_rl.envs.renderer import candidate_backends, close_renderers, gl_strings, shared_renderer
-from gqn_rl.models.generator import RayState
+from gqn_rl.models.rays import RayState
 from gqn_rl.views import CameraPose
 
 BALL = """<mujoco><visual><headlight ambient="1 1 1" diffuse="0 0 0" specular="0 0 0"/></visual>

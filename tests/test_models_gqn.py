@@ -11,8 +11,8 @@ from torch import distributions, nn
 
 from gqn_rl.models import build_model
 from gqn_rl.models.encoders import ENCODERS, Pyramid, Tower
-from gqn_rl.models.generator import RayState
 from gqn_rl.models.gqn import gaussian_nll
+from gqn_rl.models.rays import RayState
 from gqn_rl.views import CameraPose, Views
 
 SMALL = {

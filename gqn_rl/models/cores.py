@@ -1,0 +1,128 @@
+"""What a step of the generator is made of: its two recurrent cores, what conditions them, and the canvas.
+
+The letters are those of `generator.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, GaussianHead, fit_map
+
+
+class Conditioning(nn.Module):
+    """The share of a core's gate pre-activations that r and v have; the same at every step of a shared core.
+
+    Args:
+        r_shape: (C,) for a vector, (C, h, w) for a map.
+        viewpoint_size: entries of v.
+        gates: channels returned.
+        kernel_size: of the core.
+        map_size: s.
+    """
+
+    def __init__(self, r_shape: tuple[int, ...], viewpoint_size: int, gates: int, kernel_size: int, map_size: int):
+        super().__init__()
+        self.map_size = map_size
+        self.from_viewpoint = ConstantMapConv(viewpoint_size, gates, kernel_size, map_size)
+        self.from_r: nn.Module = (
+            ConstantMapConv(r_shape[0], gates, kernel_size, map_size)
+            if len(r_shape) == 1
+            else nn.Conv2d(r_shape[0], gates, kernel_size, padding=kernel_size // 2, bias=False)
+        )
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, ...] and v [B Q, V] to [B Q, gates, s, s]; r's share is computed once for all Q queries."""
+        r = r if r.ndim == 2 else fit_map(r, self.map_size)
+        share_of_r = self.from_r(r)
+        return share_of_r.repeat_interleave(len(v) // len(r), dim=0) + self.from_viewpoint(v)
+
+
+class GenerationCore(nn.Module):
+    """One step of the prior and the generation network."""
+
+    def __init__(
+        self, r_shape: tuple[int, ...], viewpoint_size: int, map_size: int, hidden: int, latent: int, kernel_size: int
+    ):
+        super().__init__()
+        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
+        self.latent_to_gates = nn.Conv2d(latent, 4 * hidden, kernel_size, padding=kernel_size // 2, bias=False)
+        self.lstm = ConvLSTM(hidden, kernel_size)
+        self.prior = GaussianHead(hidden, latent, kernel_size)
+
+    def forward(self, condition: Tensor, z: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Advances h^g and c^g with z_l."""
+        return self.lstm(condition + self.latent_to_gates(z.to(condition.dtype)), hidden, cell)
+
+
+class InferenceCore(nn.Module):
+    """One step of the inference network and the posterior."""
+
+    def __init__(
+        self,
+        r_shape: tuple[int, ...],
+        viewpoint_size: int,
+        map_size: int,
+        hidden: int,
+        latent: int,
+        kernel_size: int,
+        canvas: int,
+        downsample: int,
+    ):
+        super().__init__()
+        pad = kernel_size // 2
+        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
+        self.image_to_map = nn.Conv2d(3, hidden, downsample, stride=downsample)
+        self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
+        bound = (canvas * downsample**2) ** -0.5
+        self.canvas_to_map = nn.Parameter(torch.empty(hidden, canvas, downsample**2).uniform_(-bound, bound))
+        self.state_to_gates = nn.Conv2d(2 * hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
+        self.lstm = ConvLSTM(hidden, kernel_size)
+        self.posterior = GaussianHead(hidden, latent, kernel_size)
+
+    def observe(self, r: Tensor, v: Tensor, x: Tensor) -> Tensor:
+        """Returns the gates' share of everything that does not change with l: (x, v, r)."""
+        return self.condition(r, v) + self.image_to_gates(self.image_to_map(x))
+
+    def forward(
+        self, observed: Tensor, h_g: Tensor, seen_canvas: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Advances h^e and c^e with h^g and the canvas as `canvas_to_map` sees it, [N, hidden, s, s]."""
+        state = torch.cat([h_g, seen_canvas.to(h_g.dtype)], dim=1)
+        return self.lstm(observed + self.state_to_gates(state), hidden, cell)
+
+
+class Canvas(nn.Module):
+    """The canvas u = Δ(Σ_l h^g_l) and what is read from it, without ever painting it.
+
+    Δ, η_g and the canvas's way back into the inference core are linear and the same at every step, so each reading is
+    one 1×1 convolution of Σ_l h^g_l with a product of their weights. A d×d/d transposed convolution counts as a 1×1
+    convolution onto patches.
+
+    Args:
+        hidden: channels of h^g.
+        channels: channels of u.
+        downsample: d, side of a patch in pixels.
+    """
+
+    def __init__(self, hidden: int, channels: int, downsample: int):
+        super().__init__()
+        self.downsample = downsample
+        bound = hidden**-0.5
+        self.delta = nn.Parameter(torch.empty(channels, downsample**2, hidden).uniform_(-bound, bound))
+        self.eta = nn.Conv2d(channels, 3, 1)
+
+    def render(self, drawn: Tensor) -> Tensor:
+        """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W]; Σ h^g is [N, hidden, s, s]."""
+        weight = torch.einsum("xc,cph->xph", self.eta.weight[:, :, 0, 0], self.delta).flatten(0, 1)
+        assert self.eta.bias is not None
+        bias = self.eta.bias.repeat_interleave(self.downsample**2)
+        patches = F.conv2d(drawn, weight[:, :, None, None], bias)
+        return F.pixel_shuffle(patches, self.downsample).float()
+
+    def read(self, drawn: Tensor, reader: Tensor) -> Tensor:
+        """Returns the canvas seen by a d×d/d convolution with weight `reader` [out, channels, d²]: [N, out, s, s]."""
+        weight = torch.einsum("ocp,cph->oh", reader, self.delta)
+        return F.conv2d(drawn, weight[:, :, None, None])
