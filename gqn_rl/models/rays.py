@@ -1,4 +1,4 @@
-"""RayState: a first hidden map for the generator, in which every cell asks r what lies along its line of sight (ours)."""
+"""RayState: the generator's first hidden map, in which every cell asks r what lies along its line of sight (ours)."""
 
 from __future__ import annotations
 
