@@ -1,7 +1,7 @@
 """Trains an agent on one representation of one task; the same command continues where it stopped.
 
 python -m gqn_rl.train_agent repr=oracle
-python -m gqn_rl.train_agent repr=gqn camera=moving encoder=runs/pretrain/jaco_gqn_small_seed0 seed=1
+python -m gqn_rl.train_agent repr=gqn camera=moving seed=1
 python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,moving seed=0,1,2
 """
 
