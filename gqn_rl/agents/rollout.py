@@ -15,7 +15,7 @@ from gqn_rl.runlog import write_atomic
 
 PANEL_PIXELS = 240
 FRAME_MS = 100
-NUM_COLOURS = 64  # of a frame's palette: small files, without the flicker of dithering
+NUM_COLOURS = 256  # of a frame's palette; with fewer the small bright things lose their colour
 AGENTS_PICTURE = "picture"
 """Attribute of `CameraObservation` that holds the last picture."""
 
