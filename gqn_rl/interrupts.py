@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop honours between two steps, so that it can leave a checkpoint."""
+"""Ctrl-C and SIGTERM as a request that a loop honours between two steps, so that it can leave a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,0 +1,176 @@
+"""Spawned worker processes with a pipe to each: deaths are noticed at once and reported with their reason."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing import connection as pipes
+from typing import Any
+
+import torch
+import torch.multiprocessing
+
+STOP_S = 5.0
+"""Seconds that a worker gets to end by itself before it is killed."""
+LAST_LINES = 12
+"""Lines of a failed worker's traceback that are told."""
+
+Connection = pipes.Connection
+Target = Callable[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerLost:
+    """A worker process that has ended before it was told to.
+
+    Attributes:
+        index: which worker.
+        exit_code: of its process; negative for the signal that killed it.
+        error: the last lines of its traceback, empty when it left none.
+        fatal: whether a new worker would fail in the same way (an error of kind FloatingPointError).
+    """
+
+    index: int
+    exit_code: int | None
+    error: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        code = self.exit_code
+        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else "failed"
+        return f"worker {self.index} {how} (exit code {code})" + (f":\n{self.error}" if self.error else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """What a worker sends instead of a message before it ends with an error."""
+
+    error: str
+    fatal: bool
+
+
+class WorkerPool:
+    """`num_workers` spawned processes that run `target(connection, *arguments(index))`; use it as a context.
+
+    Workers ignore Ctrl-C, which reaches the whole terminal: their parent decides. They end when their pipe closes, so a
+    parent that is killed leaves none behind, and the context ends those that still run. One thread of torch each.
+    """
+
+    def __init__(self, target: Target, arguments: Callable[[int], tuple[Any, ...]], num_workers: int):
+        self._target, self._arguments = target, arguments
+        self._context = torch.multiprocessing.get_context("spawn")
+        self._processes: list[Any] = [None] * num_workers
+        self._connections: list[Connection | None] = [None] * num_workers
+        self._failures: dict[int, _Failure] = {}
+
+    def __enter__(self) -> WorkerPool:
+        try:
+            for index in range(len(self._processes)):
+                self.start(index)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return [process.pid for process in self._processes if process is not None and process.is_alive()]
+
+    def start(self, index: int) -> None:
+        """Starts worker `index`, for the first time or again."""
+        ours, theirs = self._context.Pipe()
+        arguments = (theirs, self._target, self._arguments(index))
+        process = self._context.Process(target=_run, args=arguments, daemon=True, name=f"worker-{index}")
+        with _ctrl_c_ignored():  # a child inherits it, and so ignores Ctrl-C from its very first instruction
+            process.start()
+        theirs.close()
+        self._processes[index], self._connections[index] = process, ours
+
+    def send(self, index: int, message: Any) -> None:
+        """Sends a message to a worker; one that has ended is told of by `receive`, not here."""
+        connection = self._connections[index]
+        if connection is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.send(message)
+
+    def receive(self, timeout_s: float | None = None) -> Iterator[tuple[int, Any]]:
+        """Waits for messages and yields them as (index, message), and a `WorkerLost` in place of a worker that ended."""
+        open_ones = {connection: index for index, connection in enumerate(self._connections) if connection is not None}
+        for connection in pipes.wait(list(open_ones), timeout_s):
+            index = open_ones[connection]  # type: ignore[index]
+            try:
+                message = connection.recv()  # type: ignore[union-attr]
+            except (EOFError, ConnectionResetError):
+                yield index, self._lost(index)
+                continue
+            if isinstance(message, _Failure):
+                self._failures[index] = message
+            else:
+                yield index, message
+
+    def _lost(self, index: int) -> WorkerLost:
+        """Takes leave of a worker whose pipe has closed."""
+        process, failure = self._processes[index], self._failures.pop(index, None)
+        _end(process)
+        connection, self._connections[index], self._processes[index] = self._connections[index], None, None
+        if connection is not None:
+            connection.close()
+        return WorkerLost(
+            index, process.exitcode, failure.error if failure else "", failure is not None and failure.fatal
+        )
+
+    def close(self) -> None:
+        """Closes the pipes, which ends the workers, and kills those that do not end within `STOP_S`."""
+        for connection in self._connections:
+            if connection is not None:
+                connection.close()
+        for process in self._processes:
+            if process is not None:
+                _end(process)
+        self._connections = [None] * len(self._connections)
+        self._processes = [None] * len(self._processes)
+
+
+def _run(connection: Connection, target: Target, arguments: tuple[Any, ...]) -> None:
+    """Runs `target` in a worker process; an error is sent to the parent instead of printed."""
+    torch.set_num_threads(1)  # several workers with several threads each fight for the cores
+    try:
+        target(connection, *arguments)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent has closed the pipe, or is gone
+    except Exception as error:
+        lines = traceback.format_exc().strip().splitlines()[-LAST_LINES:]
+        text = str(error) if isinstance(error, FloatingPointError) else "\n".join(lines)
+        with contextlib.suppress(OSError):
+            connection.send(_Failure(text, isinstance(error, FloatingPointError)))
+        sys.exit(1)
+
+
+def _end(process: Any) -> None:
+    """Waits for a process whose pipe is closed, and kills it when that takes too long."""
+    process.join(STOP_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignores SIGINT for a moment; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
