@@ -17,8 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.agents import run_folder as files
-from gqn_rl.agents.ppo import train_ppo
 from gqn_rl.agents.rollout import draw_rollout
+from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import ENV_IDS
 from gqn_rl.evaluate import action_repeat, random_return
@@ -55,12 +55,15 @@ def main(cfg: DictConfig) -> None:
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
-    here = {"subprocesses": cfg.subprocesses, "monitor_dir": folder / files.MONITOR_FOLDER, "env_kwargs": env_kwargs}
-    envs = make(num_envs=cfg.agent.num_envs, **here)
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {"settings": settings["agent"]["settings"], **{key: settings[key] for key in limits}}
-    model = train_ppo(folder, envs, eval_envs, **how)
-    envs.close()
+    make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs, env_kwargs=env_kwargs)
+    if cfg.agent.name == "a3c":
+        model = train(folder, "a3c", make_training_envs, eval_envs, **how)
+    else:
+        envs = make_training_envs(subprocesses=cfg.subprocesses, monitor_dir=folder / files.MONITOR_FOLDER)
+        model = train(folder, cfg.agent.name, envs, eval_envs, **how)
+        envs.close()
     if cfg.gif:
         draw_rollout(folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed)
     eval_envs.close()

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import io
 import math
 import pathlib
@@ -49,16 +48,15 @@ from stable_baselines3.common.policies import (
 )
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor, set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from gqn_rl.agents.env_source import EnvSource, Source, make_source, make_vectorised
+from gqn_rl.agents.memory import empty_memory, forget, memory_of
 from gqn_rl.agents.worker_pool import Connection, WorkerLost, WorkerPool
 from gqn_rl.interrupts import StopRequest
-
-EnvSource = str | gym.Env | Callable[[], gym.Env | VecEnv]
-"""What environments are made from: a Gymnasium id, an environment (every worker gets a copy), or a picklable factory."""
 
 _LOOKAHEAD = 2  # tickets a worker holds: one it works on, and one that lets it go on while its report is read
 _STEPS_PER_TICKET = 100  # about: hearing of every few steps would keep the main process busy
@@ -145,7 +143,7 @@ class A3C(OnPolicyAlgorithm):
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         super().__init__(
             policy,
-            gym.make(env) if isinstance(env, str) else env,  # type: ignore[arg-type]
+            None if env is None else self._wrap_env(env, verbose),  # type: ignore[arg-type]
             learning_rate=learning_rate,
             n_steps=n_steps,
             gamma=gamma,
@@ -185,34 +183,28 @@ class A3C(OnPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         """Makes the main process's environment, which remembers in `source` how the workers make theirs."""
-        if isinstance(env, VecEnv):
-            if not hasattr(env, "source"):
-                raise ValueError("`env` must be an id, an environment or a factory, since every worker makes its own.")
+        if isinstance(env, VecEnv) and hasattr(env, "source"):  # an environment that this method made
             return env
-        source = functools.partial(pickle.loads, _pickled(env)) if isinstance(env, gym.Env) else env
-        if not callable(source):
-            raise ValueError(f"`env` must be an id, an environment or a factory, got {env!r}.")
-        vec_env = OnPolicyAlgorithm._wrap_env(source(), verbose, monitor_wrapper)
-        if unwrap_vec_normalize(vec_env) is not None:
-            raise ValueError(f"`env` must not use {VecNormalize.__name__}: each worker would normalise in its own way.")
-        vec_env.source = source  # type: ignore[attr-defined]
-        return vec_env
+        source = make_source(env)
+        envs = make_vectorised(source, verbose)
+        envs.source = source  # type: ignore[attr-defined]
+        return envs
 
     def set_env(self, env: EnvSource, force_reset: bool = True) -> None:  # type: ignore[override]
         """Changes the environment to another with the same spaces; its episodes begin anew."""
-        super().set_env(gym.make(env) if isinstance(env, str) else env, force_reset)  # type: ignore[arg-type]
+        super().set_env(env, force_reset)  # type: ignore[arg-type]
         self.worker_states = []
 
     def _setup_model(self) -> None:
         """Builds policy and optimiser; the optimiser works on the shared θ, the policy of this process on a copy."""
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
-            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
-        )  # type: ignore[assignment]
+        spaces = self.observation_space, self.action_space
+        self.policy = self.policy_class(*spaces, self.lr_schedule, **self.policy_kwargs)  # type: ignore[assignment]
         self._copy, _ = flatten(self.policy)
         self._theta = nn.Parameter(self._copy.clone().share_memory_())
-        optimizer = self.policy.optimizer_class([self._theta], lr=0.0, **self.policy.optimizer_kwargs)
+        make_optimizer: Callable[..., torch.optim.Optimizer] = self.policy.optimizer_class
+        optimizer = make_optimizer([self._theta], lr=0.0, **self.policy.optimizer_kwargs)
         self._theta.grad = torch.zeros_like(self._theta)
         optimizer.step()  # creates the optimiser's state; a learning rate of 0 and no gradient leave θ as it is
         for value in optimizer.state[self._theta].values():
@@ -232,7 +224,7 @@ class A3C(OnPolicyAlgorithm):
         With the same environment and number of workers, training continues in the middle of the episodes that were
         under way when `learn` returned, if the environments can be pickled; `set_env` begins new ones.
         """
-        return super().load(path, gym.make(env) if isinstance(env, str) else env, **kwargs)  # type: ignore[arg-type]
+        return super().load(path, env, **kwargs)  # type: ignore[arg-type]
 
     def learn(
         self,
@@ -322,7 +314,7 @@ class _Dealer:
         model.worker_states = [None] * model.n_workers
         self._num_restarts = 0
         self._cancelled = False
-        self._seed = np.random.SeedSequence().entropy if model.seed is None else model.seed
+        self._seed = random.SystemRandom().getrandbits(32) if model.seed is None else model.seed
 
     def worker_arguments(self, index: int) -> tuple[Any, ...]:
         """Returns what `work` is called with: for a worker's first process the state it was left in, if any."""
@@ -429,7 +421,7 @@ class _Dealer:
             yield lambda episode: None
             return
         start_s = time.time()
-        header = {"t_start": start_s, "env_id": str(model.env.source)}  # type: ignore[union-attr]
+        header: dict[str, float | str] = {"t_start": start_s, "env_id": str(model.env.source)}  # type: ignore[union-attr]
         writer = ResultsWriter(str(model.monitor_file), header, override_existing=model.num_timesteps == 0)
         try:
             yield lambda episode: writer.write_row(
@@ -443,7 +435,7 @@ class _Dealer:
 class Settings:
     """What a worker is told once; the names are those of `A3C`."""
 
-    source: Callable[[], Any]
+    source: Source
     policy_class: type[ActorCriticPolicy]
     policy_kwargs: dict[str, Any]
     n_steps: int
@@ -474,7 +466,7 @@ def work(
         learner.restore(state)
     ticket = connection.recv()
     while ticket is not None:
-        rollouts, next_ticket = [], None
+        rollouts: list[Rollout] = []
         for num_steps in ticket.rollout_lengths(learner.settings.n_steps):
             learner.synchronise()
             rollout = learner.collect(num_steps)
@@ -519,7 +511,7 @@ class Learner:
         self, settings: Settings, weights: bytes, theta: nn.Parameter, optimizer: torch.optim.Optimizer, seed: int
     ):
         self.settings, self.theta, self.optimizer = settings, theta, optimizer
-        self.env = OnPolicyAlgorithm._wrap_env(settings.source())
+        self.env = make_vectorised(settings.source)
         spaces = self.env.observation_space, self.env.action_space
         self.policy = settings.policy_class(*spaces, lambda _: 0.0, **settings.policy_kwargs)
         self.policy.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
@@ -530,8 +522,8 @@ class Learner:
         set_random_seed(seed)
         self.env.seed(seed)
         self.observation = self.env.reset()
-        self.memory = _empty_memory(self.policy, self.env.num_envs)
-        self._no_starts = torch.zeros(self.env.num_envs)  # `_forget` empties the memory, so nothing is left to mask
+        self.memory = empty_memory(self.policy, self.env.num_envs)
+        self._no_starts = torch.zeros(self.env.num_envs)  # of episodes: `forget` has emptied the memory already
 
     def synchronise(self) -> None:
         """θ' ← θ."""
@@ -549,8 +541,8 @@ class Learner:
             targets = rewards + self.settings.gamma * self._values_at_time_limits(dones, infos)
             steps.append((actions, rewards, targets, dones))
             infos_told.append([{key: info[key] for key in _TOLD_OF_STEPS if key in info} for info in infos])
-            self._forget(dones)
-        last_values = self._values(obs_as_tensor(self.observation, "cpu"), self.memory)
+            self.memory = forget(self.memory, dones)
+        last_values = self._values(_tensors(self.observation), self.memory)
         actions, rewards, targets, dones = (np.stack(part, axis=1) for part in zip(*steps, strict=True))
         return Rollout(_stack(observations), actions, rewards, targets, dones, infos_told, first_memory, last_values)
 
@@ -629,7 +621,7 @@ class Learner:
 
     def _act(self, observation: Any) -> np.ndarray:
         """Draws actions [N, ...]; a policy with LSTMs remembers the observation."""
-        inputs = obs_as_tensor(observation, "cpu")
+        inputs = _tensors(observation)
         if self.memory is None:
             return self.policy.get_distribution(inputs).get_actions().numpy()
         actions, _, _, self.memory = self.policy(inputs, self.memory, self._no_starts)
@@ -643,17 +635,11 @@ class Learner:
     def _values_at_time_limits(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
         """Returns V of the last observations of episodes that a time limit cut short, 0 elsewhere, float32 [N]."""
         values = np.zeros(len(dones), np.float32)
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(dones).tolist():
             if infos[i].get("TimeLimit.truncated", False):
-                observation, _ = self.policy.obs_to_tensor(infos[i]["terminal_observation"])
-                values[i] = self._values(observation, _each(self.memory, lambda part: part[:, i : i + 1]))[0]
+                last, _ = self.policy.obs_to_tensor(infos[i]["terminal_observation"])
+                values[i] = self._values(last, memory_of(self.memory, i))[0]
         return values
-
-    def _forget(self, dones: np.ndarray) -> None:
-        """Empties the memory of episodes that have ended."""
-        if dones.any() and self.memory is not None:
-            goes_on = torch.from_numpy(1.0 - dones.astype(np.float32))[:, None]
-            self.memory = _each(self.memory, lambda part: part * goes_on)
 
     def _within_bounds(self, actions: np.ndarray) -> np.ndarray:
         """Clips continuous actions to what the environment takes."""
@@ -663,13 +649,14 @@ class Learner:
     def _evaluate(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns values, log-probabilities of the actions, and entropies of the policy, with gradient, [N, T] each."""
         shape = rollout.dones.shape
-        inputs = obs_as_tensor(_flat(rollout.observations), "cpu")
+        inputs = _tensors(_flat(rollout.observations))
         actions = torch.from_numpy(_flat(rollout.actions))
         remembered: tuple[Any, ...] = ()
         if rollout.first_memory is not None:
             starts = np.concatenate([np.zeros((shape[0], 1)), rollout.dones[:, :-1]], axis=1)
             remembered = (rollout.first_memory, torch.from_numpy(starts.astype(np.float32).ravel()))
         values, log_prob, entropy = self.policy.evaluate_actions(inputs, actions, *remembered)
+        assert entropy is not None, "only squashed distributions lack a closed form, and those need gSDE"
         return values.view(shape), log_prob.view(shape), entropy.view(shape)
 
 
@@ -717,20 +704,9 @@ def flatten(policy: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     return theta, gradient
 
 
-def _empty_memory(policy: ActorCriticPolicy, num_envs: int) -> RNNStates | None:
-    """Returns what a policy with LSTMs remembers before an episode, zeros [layers, N, hidden], None without LSTMs."""
-    if not isinstance(policy, RecurrentActorCriticPolicy):
-        return None
-    layers, _, hidden = policy.lstm_hidden_state_shape
-    empty = torch.zeros(layers, num_envs, hidden)
-    return RNNStates((empty, empty), (empty, empty))
-
-
-def _each(memory: RNNStates | None, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Applies `change` to each of the four tensors of a memory."""
-    if memory is None:
-        return None
-    return RNNStates(*(tuple(change(part) for part in state) for state in memory))
+def _tensors(observations: Any) -> Any:
+    """Gives an array, or each of a dict, as a tensor."""
+    return obs_as_tensor(observations, torch.device("cpu"))
 
 
 def _stack(observations: list[Any]) -> Any:
@@ -745,12 +721,3 @@ def _flat(batch: Any) -> Any:
     if isinstance(batch, dict):
         return {key: _flat(value) for key, value in batch.items()}
     return batch.reshape(-1, *batch.shape[2:])
-
-
-def _pickled(env: gym.Env) -> bytes:
-    """Pickles an environment for the workers."""
-    try:
-        return cloudpickle.dumps(env)
-    except Exception as error:  # an environment may refuse in any way
-        text = f"`env` cannot be copied to the workers ({error}): give a factory, a function that makes it, instead."
-        raise ValueError(text) from error

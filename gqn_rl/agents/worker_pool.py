@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import connection as pipes
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.multiprocessing
@@ -103,12 +103,12 @@ class WorkerPool:
                 connection.send(message)
 
     def receive(self, timeout_s: float | None = None) -> Iterator[tuple[int, Any]]:
-        """Waits for messages and yields them as (index, message), and a `WorkerLost` in place of a worker that ended."""
+        """Waits for messages and yields them as (index, message), with a `WorkerLost` for a worker that has ended."""
         open_ones = {connection: index for index, connection in enumerate(self._connections) if connection is not None}
-        for connection in pipes.wait(list(open_ones), timeout_s):
-            index = open_ones[connection]  # type: ignore[index]
+        for connection in cast(list[Connection], pipes.wait(list(open_ones), timeout_s)):
+            index = open_ones[connection]
             try:
-                message = connection.recv()  # type: ignore[union-attr]
+                message = connection.recv()
             except (EOFError, ConnectionResetError):
                 yield index, self._lost(index)
                 continue

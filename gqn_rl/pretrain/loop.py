@@ -9,10 +9,10 @@ import time
 from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset, prefetch
+from gqn_rl.interrupts import StopRequest
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
-from gqn_rl.interrupts import StopRequest
 from gqn_rl.pretrain.report import Report
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer

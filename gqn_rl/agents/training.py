@@ -1,29 +1,37 @@
-"""PPO: Stable-Baselines3's, as it is, in a run folder that the same command continues."""
+"""Trains an agent, SB3's PPO or our A3C, in a run folder that the same command continues."""
 
 from __future__ import annotations
 
 import pathlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
+from gqn_rl.agents.a3c import A3C
 from gqn_rl.evaluate import Episodes, run_episodes
+from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog, write_atomic
 
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a3c": A3C}
+"""Agents by the names that configs call them."""
 
-def train_ppo(
+
+def train(
     folder: pathlib.Path,
-    envs: VecEnv,
+    algorithm: str,
+    envs: VecEnv | Callable[[], VecEnv],
     eval_envs: VecEnv,
     *,
     settings: Mapping[str, Any],
@@ -34,18 +42,19 @@ def train_ppo(
     checkpoint_every: int,
     seed: int,
     progress: bool = False,
-) -> PPO:
+) -> BaseAlgorithm:
     """Trains until `total_steps`, continuing from the folder's checkpoint when there is one.
 
     Evaluations and checkpoints fall between two updates, at the first such moment after they are due, and at the start
-    and end. A resumed run restores weights, optimiser, counters and random states of the learner; the environments
-    begin new episodes.
+    and end; Ctrl-C leaves a checkpoint too. A resumed run restores weights, optimiser, counters and random states of
+    the learner; the environments begin new episodes.
 
     Args:
         folder: the run folder.
-        envs: training environments.
+        algorithm: one of `ALGORITHMS`.
+        envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
-        settings: arguments of SB3's `PPO`; `net_arch` may stand beside them.
+        settings: arguments of the algorithm; `net_arch`, `lstm` and `linear_schedule` may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
         eval_episodes: episodes of an evaluation.
@@ -54,19 +63,24 @@ def train_ppo(
         seed: of the weights, the actions and the training episodes.
         progress: whether to show SB3's progress bar.
     """
-    model = _new_or_resumed(folder, envs, settings, seed)
+    model = _new_or_resumed(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
     start_step = model.num_timesteps
     with (
         RunLog(folder, start_step=start_step) as log,
         RunLog(folder, "eval", start_step, tensorboard=False, step_column=files.STEP_COLUMN) as eval_log,
+        StopRequest() as stop,
     ):
         model.set_logger(Logger(str(folder), [_RunLogFormat(log)]))
 
         def evaluate() -> Episodes:
             return run_episodes(model, eval_envs, eval_episodes, eval_seed)
 
-        between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every)
-        model.learn(total_steps - start_step, callback=between, reset_num_timesteps=False, progress_bar=progress)
+        between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every, stop)
+        try:
+            model.learn(total_steps - start_step, callback=between, reset_num_timesteps=False, progress_bar=progress)
+        except KeyboardInterrupt:
+            between.save()
+            raise
         between.finish()
     return model
 
@@ -75,11 +89,18 @@ class _BetweenUpdates(BaseCallback):
     """Evaluates and saves when a rollout is about to start: the policy is up to date and no data are pending."""
 
     def __init__(
-        self, folder: pathlib.Path, evaluate: Any, log: RunLog, total_steps: int, eval_every: int, save_every: int
+        self,
+        folder: pathlib.Path,
+        evaluate: Callable[[], Episodes],
+        log: RunLog,
+        total_steps: int,
+        eval_every: int,
+        save_every: int,
+        stop: StopRequest,
     ):
         super().__init__()
         self._folder, self._evaluate, self._log, self._total_steps = folder, evaluate, log, total_steps
-        self._eval_every, self._save_every = eval_every, save_every
+        self._eval_every, self._save_every, self._stop = eval_every, save_every, stop
 
     def _on_training_start(self) -> None:
         self._evaluated_at = files.last_evaluated_step(self._folder)
@@ -93,7 +114,9 @@ class _BetweenUpdates(BaseCallback):
         if self._evaluated_at < 0 or step // self._eval_every > self._evaluated_at // self._eval_every:
             self._log_evaluation(step)
         if step // self._save_every > self._saved_at // self._save_every:
-            self._save(step)
+            self.save()
+        if self._stop.signal_name is not None:
+            raise KeyboardInterrupt(self._stop.signal_name)
 
     def _on_step(self) -> bool:
         return True
@@ -103,7 +126,7 @@ class _BetweenUpdates(BaseCallback):
         step = self.model.num_timesteps
         if step > self._evaluated_at:
             self._log_evaluation(step)
-        self._save(step)
+        self.save()
         write_atomic(self._folder / files.FINAL_FILE, self.model.save)
 
     @property
@@ -133,7 +156,8 @@ class _BetweenUpdates(BaseCallback):
         steps_per_s = (step - self._first_step) / max(time.monotonic() - self._started_s, 1e-9)
         print(f"{step}/{self._total_steps} environment steps: {found}; {steps_per_s:.0f} steps/s", flush=True)
 
-    def _save(self, step: int) -> None:
+    def save(self) -> None:
+        """Writes the checkpoint."""
         vars(self.model)["resume_state"] = {
             "wall_clock_s": self._wall_clock_s,
             "torch": torch.get_rng_state(),
@@ -141,7 +165,7 @@ class _BetweenUpdates(BaseCallback):
             "python": random.getstate(),
         }
         write_atomic(self._folder / files.CHECKPOINT_FILE, self.model.save)
-        self._saved_at = step
+        self._saved_at = self.model.num_timesteps
 
 
 class _RunLogFormat(KVWriter):
@@ -158,26 +182,42 @@ class _RunLogFormat(KVWriter):
         """Leaves the log to its owner."""
 
 
-def _new_or_resumed(folder: pathlib.Path, envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
+def _new_or_resumed(
+    folder: pathlib.Path,
+    algorithm: type[BaseAlgorithm],
+    envs: VecEnv | Callable[[], VecEnv],
+    space: gym.Space,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> BaseAlgorithm:
     """Returns the checkpoint's model with the random states it had, or a new one; either way with fresh episodes."""
     checkpoint = folder / files.CHECKPOINT_FILE
+    arguments = _arguments(settings, space)
+    if algorithm is A3C:
+        arguments["monitor_file"] = folder / files.MONITOR_FOLDER / "0.monitor.csv"
     if checkpoint.exists():
-        model = PPO.load(checkpoint, env=envs, device=settings.get("device", "auto"))
+        model = algorithm.load(checkpoint, env=envs, device=arguments.get("device", "auto"))  # type: ignore[arg-type]
         state = vars(model)["resume_state"]
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
     else:
-        model = _new(envs, settings, seed)
-    envs.seed(int(np.random.default_rng([seed, model.num_timesteps]).integers(2**30)))
+        try:
+            model = algorithm(env=envs, seed=seed, **arguments)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ValueError(f"`agent.settings` holds what {algorithm.__name__} does not take: {error}.") from error
+    if isinstance(envs, VecEnv):
+        envs.seed(int(np.random.default_rng([seed, model.num_timesteps]).integers(2**30)))
     return model
 
 
-def _new(envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
+def _arguments(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
+    """Turns the settings of a config into arguments of an algorithm that sees observations of `space`."""
     settings = dict(settings)
-    policy_kwargs = {"net_arch": list(settings.pop("net_arch"))} if "net_arch" in settings else {}
-    policy = "MultiInputPolicy" if isinstance(envs.observation_space, gym.spaces.Dict) else "MlpPolicy"
-    try:
-        return PPO(policy, envs, policy_kwargs=policy_kwargs, seed=seed, **settings)
-    except TypeError as error:
-        raise ValueError(f"`agent.settings` holds what SB3's PPO does not take: {error}.") from error
+    policy = "MultiInput" if isinstance(space, gym.spaces.Dict) else "Mlp"
+    policy += "LstmPolicy" if settings.pop("lstm", False) else "Policy"
+    if "net_arch" in settings:
+        settings["policy_kwargs"] = {"net_arch": list(settings.pop("net_arch"))}
+    if settings.pop("linear_schedule", False):
+        settings["learning_rate"] = LinearSchedule(settings["learning_rate"], 0.0, 1.0)
+    return {"policy": policy, **settings}

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.networks import GQNExtractor
-from gqn_rl.agents.ppo import train_ppo
+from gqn_rl.agents.training import train as train_in
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.envs.cameras import Fixed
 from gqn_rl.representation import random_encoder
@@ -32,7 +32,7 @@ def train(folder, total_steps, repr="oracle", **changes):
         "settings": SETTINGS, "total_steps": total_steps, "eval_every": 40, "eval_episodes": 2,
         "eval_seed": 100, "checkpoint_every": 40, "seed": 0,
     }  # fmt: skip
-    model = train_ppo(folder, envs, eval_envs, **arguments | changes)
+    model = train_in(folder, "ppo", envs, eval_envs, **arguments | changes)
     envs.close()
     eval_envs.close()
     return model
