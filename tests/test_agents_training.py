@@ -11,8 +11,8 @@ from stable_baselines3 import PPO
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.networks import GQNExtractor
-from gqn_rl.agents.training import train as train_in
 from gqn_rl.agents.rollout import draw_rollout
+from gqn_rl.agents.training import train as train_in
 from gqn_rl.envs.cameras import Fixed
 from gqn_rl.representation import random_encoder
 from gqn_rl.wrappers import make_vec_env
