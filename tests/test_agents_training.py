@@ -1,15 +1,20 @@
-"""PPO in a run folder: what it writes, that it resumes, and that the extractor trains the encoder only when asked."""
+"""PPO and A3C in a run folder: what they write, how they resume; and when the extractor trains its encoder."""
 
 import csv
+import functools
+import os
 import shutil
+import signal
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import load_results
 
 from gqn_rl.agents import run_folder as files
+from gqn_rl.agents import training
 from gqn_rl.agents.networks import GQNExtractor
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train as train_in
@@ -36,6 +41,29 @@ def train(folder, total_steps, repr="oracle", **changes):
     envs.close()
     eval_envs.close()
     return model
+
+
+def train_a3c(folder, total_steps, **changes):
+    """Trains on Reacher with one worker of two environments; an evaluation and a checkpoint after every 400 steps."""
+    make = functools.partial(make_vec_env, "Reacher-v5", "oracle", CAMERA, num_envs=2)
+    eval_envs = make()
+    arguments = {
+        "settings": {"n_workers": 1, "n_steps": 2, "net_arch": [8], "learning_rate": 1e-3, "linear_schedule": True},
+        "total_steps": total_steps, "eval_every": 400, "eval_episodes": 2, "eval_seed": 100,
+        "checkpoint_every": 400, "seed": 0,
+    }  # fmt: skip
+    return train_in(folder, "a3c", make, eval_envs, **arguments | changes)
+
+
+def interrupting(log, at_step):
+    """Returns a `RunLog.log` that presses Ctrl-C when the evaluation of `at_step` is written."""
+
+    def log_and_interrupt(self, step, values):
+        log(self, step, values)
+        if "mean_return" in values and step >= at_step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return log_and_interrupt
 
 
 def read(folder, name):
@@ -110,6 +138,33 @@ def test_a_checkpoint_restores_the_random_states(finished, tmp_path):
         shutil.copytree(finished, tmp_path / name)
         weights.append(train(tmp_path / name, 224).policy.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.slow
+def test_a3c_leaves_the_same_folder_and_continues_in_it(tmp_path):
+    """A factory in place of environments; evaluations when due, one monitor file, the checkpoint continues."""
+    assert train_a3c(tmp_path, 400).num_timesteps == 400
+    model = train_a3c(tmp_path, 800)
+    assert model.num_timesteps == 800 and model.num_updates == 200
+    assert [int(row["env_steps"]) for row in read(tmp_path, files.EVAL_FILE)] == [0, 400, 800]
+    assert {"train/policy_loss", "time/fps"} <= set(read(tmp_path, "progress.csv")[0])
+    assert files.is_finished(tmp_path, 800) and load_results(tmp_path / files.MONITOR_FOLDER)["l"].sum() >= 700
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint(tmp_path, monkeypatch):
+    """PPO and A3C alike stop between two updates, say so by KeyboardInterrupt, and continue later."""
+    for name, run, step in (("ppo", train, 64), ("a3c", train_a3c, 400)):
+        folder = tmp_path / name
+
+        monkeypatch.setattr(training.RunLog, "log", interrupting(training.RunLog.log, step))
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, 2000)
+        monkeypatch.undo()
+        assert (folder / files.CHECKPOINT_FILE).exists() and not (folder / files.FINAL_FILE).exists()
+        saved = training.ALGORITHMS[name].load(folder / files.CHECKPOINT_FILE).num_timesteps
+        assert step <= saved < 2000
+        assert run(folder, saved + 200).num_timesteps >= saved + 200
 
 
 def test_settings_of_a_run_cannot_change_under_way(tmp_path):
