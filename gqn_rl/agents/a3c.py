@@ -621,6 +621,7 @@ class Learner:
 
     def _act(self, observation: Any) -> np.ndarray:
         """Draws actions [N, ...]; a policy with LSTMs remembers the observation."""
+        _check_finite(observation)
         inputs = _tensors(observation)
         if self.memory is None:
             return self.policy.get_distribution(inputs).get_actions().numpy()
@@ -707,6 +708,16 @@ def flatten(policy: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
 def _tensors(observations: Any) -> Any:
     """Gives an array, or each of a dict, as a tensor."""
     return obs_as_tensor(observations, torch.device("cpu"))
+
+
+def _check_finite(observations: Any) -> None:
+    """Stops NaN before the policy sees it: drawing an action would fail in a way that names no cause."""
+    parts = observations.values() if isinstance(observations, dict) else [observations]
+    if not all(np.isfinite(part).all() for part in parts):
+        raise FloatingPointError(
+            "an observation is not finite: look for NaN in what the environment returns; the parameters are those "
+            "before it."
+        )
 
 
 def _stack(observations: list[Any]) -> Any:
