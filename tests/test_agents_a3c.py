@@ -1,22 +1,17 @@
-"""A3C: its gradient against plain computations, exact step counts, reproducibility, and SB3's surface."""
+"""A3C's mathematics: its gradient, returns and memory against plain computations that share no code with it."""
 
 import copy
-import csv
 import functools
 import io
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
-from stable_baselines3.common.monitor import Monitor, load_results
-from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
-from gqn_rl.agents.a3c import A3C, Learner, Settings, Ticket, flatten, n_step_advantages
-from tests.tiny_envs import Echo, Pictures, Unpicklable, forkserver
+from gqn_rl.agents.a3c import A3C, Learner, Settings, flatten, n_step_advantages
+from tests.tiny_envs import Echo, Listener, forkserver
 
 GAMMA, ENT_COEF, VF_COEF = 0.9, 0.01, 0.5
 WITHOUT_CLIPPING = {"gamma": GAMMA, "ent_coef": ENT_COEF, "vf_coef": VF_COEF, "max_grad_norm": 1e9}
@@ -27,19 +22,6 @@ POLICIES = ["MlpPolicy", "MlpLstmPolicy"]
 @pytest.fixture(autouse=True)
 def quick_workers(monkeypatch):
     monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
-
-
-class Listener(BaseCallback):
-    """Keeps what every step tells, and can end the training."""
-
-    def __init__(self, stop_after=None):
-        super().__init__()
-        self.stop_after, self.rewards, self.num_timesteps_seen = stop_after, [], []
-
-    def _on_step(self):
-        self.rewards.append(self.locals["rewards"].copy())
-        self.num_timesteps_seen.append(self.model.num_timesteps)
-        return self.stop_after is None or len(self.rewards) < self.stop_after
 
 
 def make_learner(policy="MlpPolicy", source=Echo, **settings):
@@ -59,7 +41,7 @@ def weights_of(model):
     return buffer.getvalue()
 
 
-# --- the gradient, by other means
+# ---------------------------------------------------------------------------------------- the gradient, by other means
 
 
 class Steps:
@@ -101,9 +83,10 @@ def plain_loss(policy, env, actions):
         goal, discount = 0.0, 1.0
         for _, _, _, reward, terminated, truncated, after in trace[t:]:
             goal, discount = goal + discount * reward, discount * GAMMA
+            bootstrap = 0.0 if terminated else discount * after
             if terminated or truncated:
                 break
-        goal += 0.0 if terminated else discount * after
+        goal += bootstrap
         log_probs = functional.log_softmax(logits, dim=0)
         entropy = -(log_probs.exp() * log_probs).sum()
         advantage = goal - value.item()
@@ -181,7 +164,7 @@ def test_the_norm_is_clipped_and_the_one_before_it_is_told():
     assert norms[1] == pytest.approx(0.01, rel=1e-3)
 
 
-# --- advantages
+# ---------------------------------------------------------------------------------------------------------- advantages
 
 
 def test_n_step_returns_by_hand():
@@ -225,7 +208,7 @@ def test_standardised_advantages_have_the_gradient_of_standardised_advantages():
     assert losses["value_loss"] == pytest.approx((advantages**2).mean(), rel=1e-5)
 
 
-# --- ends of episodes, and the memory
+# ------------------------------------------------------------------------------------ ends of episodes, and the memory
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
@@ -274,7 +257,7 @@ def test_a_rollout_begins_with_the_memory_that_the_last_one_left():
             torch.testing.assert_close(log_prob[0, t], expected)
 
 
-# --- flatten
+# ------------------------------------------------------------------------------------------------------------- flatten
 
 
 def test_flatten_leaves_the_policy_as_it_was():
@@ -304,237 +287,3 @@ def test_frozen_parameters_stay_out_of_the_vector():
     theta, _ = flatten(net)
     assert theta.tolist() == net.weight.flatten().tolist()
     assert net.bias.grad is None
-
-
-# --- step counts
-
-
-@pytest.mark.parametrize(("n_workers", "total_steps"), [(1, 1), (1, 203), (2, 307)])
-def test_steps_are_counted_exactly(n_workers, total_steps):
-    """`learn` makes as many steps as asked for, also between multiples of T and of a ticket, each told once."""
-    model, listener = A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, seed=0), Listener()
-    model.learn(total_steps, listener)
-    assert model.num_timesteps == listener.n_calls == total_steps
-    assert listener.num_timesteps_seen == list(range(1, total_steps + 1))
-    model.learn(7, reset_num_timesteps=False)
-    assert model.num_timesteps == total_steps + 7
-
-
-def test_steps_of_vector_environments_are_rounded_up():
-    """With N = 2, 11 steps become 12, told two at a time."""
-    model, listener = A3C("MlpPolicy", functools.partial(DummyVecEnv, [Echo, Echo]), n_workers=1, seed=0), Listener()
-    model.learn(11, listener)
-    assert model.num_timesteps == 12 and listener.n_calls == 6
-    assert all(rewards.shape == (2,) for rewards in listener.rewards)
-
-
-def test_a_ticket_is_cut_into_rollouts():
-    """T, T, and what remains."""
-    assert Ticket(12, 0.1).rollout_lengths(5) == [5, 5, 2]
-    assert Ticket(10, 0.1).rollout_lengths(5) == [5, 5]
-
-
-def test_a_callback_that_returns_false_ends_the_training():
-    """The step at which it did so is the last that counts, and no process is left."""
-    model, listener = A3C("MlpPolicy", "CartPole-v1", n_workers=2, seed=0), Listener(stop_after=42)
-    model.learn(100_000, listener)
-    assert model.num_timesteps == listener.n_calls == 42
-    assert not torch.multiprocessing.active_children()
-
-
-def test_sb3s_own_callbacks_work(tmp_path):
-    """EvalCallback evaluates the learnt policy and keeps the best, CheckpointCallback saves, every 200 steps."""
-    model = A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=0)
-    eval_env = Monitor(gym.make("CartPole-v1", max_episode_steps=20))
-    evaluation = EvalCallback(eval_env, n_eval_episodes=1, eval_freq=200, log_path=tmp_path, verbose=0)
-    evaluation.best_model_save_path = str(tmp_path)
-    model.learn(450, [evaluation, CheckpointCallback(200, str(tmp_path), "step")])
-    assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [200, 400]
-    assert {"step_200_steps.zip", "step_400_steps.zip", "best_model.zip"} <= {path.name for path in tmp_path.iterdir()}
-    assert A3C.load(tmp_path / "step_400_steps").num_timesteps == 400
-
-
-# --- reproducibility
-
-
-def everything(model):
-    """Returns all numbers of parameters and optimiser."""
-    optimizer = model.policy.optimizer.state_dict()["state"][0]
-    return [*model.policy.state_dict().values(), *(value for value in optimizer.values() if torch.is_tensor(value))]
-
-
-def are_equal(model, other):
-    return all(torch.equal(one, two) for one, two in zip(everything(model), everything(other), strict=True))
-
-
-def test_one_worker_and_a_seed_decide_every_bit():
-    """Parameters and the optimiser's state of two runs are equal; another seed gives others."""
-    models = [A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=seed).learn(333) for seed in (5, 5, 6)]
-    assert len(everything(models[0])) > 8
-    assert are_equal(models[0], models[1]) and not are_equal(models[0], models[2])
-
-
-@pytest.mark.parametrize("use_rms_prop", [True, False])
-@pytest.mark.parametrize("policy", POLICIES)
-def test_a_saved_model_goes_on_as_if_it_had_never_stopped(policy, use_rms_prop, tmp_path):
-    """203 steps, save, load and 203 more are 406 steps bit for bit: environment, memory, random numbers, optimiser.
-
-    The first part must end with a whole rollout, here the 29th of 7 steps; otherwise one update sees fewer steps.
-    """
-    arguments = {"n_workers": 1, "seed": 1, "policy_kwargs": {"net_arch": [8]}, "use_rms_prop": use_rms_prop}
-    whole = A3C(policy, "CartPole-v1", n_steps=7, **arguments).learn(406)
-    A3C(policy, "CartPole-v1", n_steps=7, **arguments).learn(203).save(tmp_path / "half")
-    half = A3C.load(tmp_path / "half", "CartPole-v1")
-    half.learn(203, reset_num_timesteps=False)
-    assert half.num_timesteps == 406 and half.num_updates == whole.num_updates
-    assert are_equal(half, whole)
-
-
-def test_a_new_training_begins_new_episodes():
-    """`learn` twice from the same parameters and with reset counters is the same as once: nothing else is left over."""
-    model = A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=1)
-    start = copy.deepcopy(model.get_parameters())
-    model.learn(50)
-    first = [value.clone() for value in everything(model)]
-    model.set_parameters(start)
-    model.learn(50)
-    assert all(torch.equal(one, two) for one, two in zip(first, everything(model), strict=True))
-
-
-# --- SB3's surface
-
-
-def test_a_loaded_model_acts_like_the_saved_one(tmp_path):
-    """`predict` of one and of several observations, with and without an environment."""
-    model = A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=0).learn(60)
-    model.save(tmp_path / "model")
-    loaded = A3C.load(tmp_path / "model")
-    batch = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
-    actions, _ = model.predict(batch, deterministic=True)
-    assert actions.shape == (20,) and set(actions) <= {0, 1}
-    assert np.array_equal(loaded.predict(batch, deterministic=True)[0], actions)
-    assert loaded.predict(batch[0], deterministic=True)[0] == actions[0]
-    assert are_equal(model, loaded) and loaded.n_workers == 1
-
-
-def test_parameters_can_be_taken_out_and_put_in():
-    """`get_parameters` of one model, set into another, make it equal, the shared θ included."""
-    one, other = (A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=seed, learning_rate=0.0) for seed in (0, 1))
-    one.learn(20)
-    other.set_parameters(one.get_parameters())
-    assert are_equal(one, other)
-    other.learn(20)  # at learning rate 0: workers began with what was set
-    assert all(torch.equal(p, q) for p, q in zip(one.policy.parameters(), other.policy.parameters(), strict=True))
-
-
-def test_other_spaces_are_refused(tmp_path):
-    """A model cannot be loaded with an environment that it was not made for."""
-    A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=0).save(tmp_path / "model")
-    with pytest.raises(ValueError, match="spaces do not match"):
-        A3C.load(tmp_path / "model", Echo)
-
-
-def test_an_lstm_policy_predicts_with_its_state():
-    """`predict` returns the memory, and an episode's start empties it."""
-    model = A3C("MlpLstmPolicy", Echo, n_workers=1, seed=0, policy_kwargs={"lstm_hidden_size": 6})
-    observation = np.ones(3, np.float32)
-    _, state = model.predict(observation)
-    assert [part.shape for part in state] == [(1, 1, 6)] * 2
-    _, later = model.predict(observation, state)
-    _, again = model.predict(observation, later, episode_start=np.ones(1, bool))
-    assert not np.array_equal(later[0], state[0]) and np.array_equal(again[0], state[0])
-
-
-@pytest.mark.parametrize(
-    "space",
-    [
-        gym.spaces.Box(-1, 1, (2,), np.float32),
-        gym.spaces.Discrete(3),
-        gym.spaces.MultiDiscrete([3, 2]),
-        gym.spaces.MultiBinary(2),
-    ],
-    ids=lambda space: type(space).__name__,
-)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_kind_of_action_is_learnt(policy, space):
-    """The echo rewards the largest action: a few hundred steps raise the mean reward."""
-    source = functools.partial(Echo, space)
-    arguments = {"n_steps": 8, "learning_rate": 0.01, "policy_kwargs": {"net_arch": [16]}, "gamma": 0.5}
-    model, listener = A3C(policy, source, n_workers=1, seed=0, **arguments), Listener()
-    model.learn(800, listener)
-    rewards = np.concatenate(listener.rewards)
-    assert rewards[-200:].mean() > rewards[:200].mean() + 0.1
-    action, _ = model.predict(np.zeros(3, np.float32), deterministic=True)
-    assert space.contains(action if action.shape else int(action))
-
-
-@pytest.mark.parametrize(
-    ("policy", "has_vector"),
-    [("CnnPolicy", False), ("MultiInputPolicy", True), ("CnnLstmPolicy", False), ("MultiInputLstmPolicy", True)],
-)
-def test_pictures_and_dictionaries_are_observations_too(policy, has_vector):
-    """Every policy alias trains on the observations it is for, and the parameters move."""
-    source = functools.partial(Pictures, has_vector)
-    kwargs = {"lstm_hidden_size": 8} if "Lstm" in policy else {}
-    model = A3C(policy, source, n_workers=1, seed=0, policy_kwargs=kwargs)
-    before = [value.clone() for value in model.policy.parameters()]
-    model.learn(15)
-    assert model.num_timesteps == 15
-    assert all(not torch.equal(old, new) for old, new in zip(before, model.policy.parameters(), strict=True))
-
-
-# --- the log
-
-
-def test_the_log_has_sb3s_names_and_the_schedule_its_values(tmp_path):
-    """Losses, episodes and clocks under the names of SB3; the learning rate falls with the remaining share."""
-    model = A3C("MlpPolicy", "CartPole-v1", lambda left: 0.001 * left, n_workers=1, seed=0)
-    model.set_logger(configure(str(tmp_path), ["csv"]))
-    model.learn(400, log_interval=20)
-    with open(tmp_path / "progress.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    train = ["policy_loss", "value_loss", "entropy_loss", "explained_variance", "grad_norm", "learning_rate"]
-    names = {*(f"train/{name}" for name in train), "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps"}
-    assert all(np.isfinite(float(rows[-1][name])) for name in names)
-    assert [int(row["time/total_timesteps"]) for row in rows] == [100, 200, 300, 400]
-    assert np.allclose([float(row["train/learning_rate"]) for row in rows], [0.001, 0.00075, 0.0005, 0.00025])
-
-
-def test_the_monitor_file_is_one_of_sb3s(tmp_path):
-    """Every episode of all workers is in it once; continued training appends to it."""
-    file = tmp_path / "run.monitor.csv"
-    model = A3C("MlpPolicy", Echo, n_workers=2, seed=0, monitor_file=file)
-    listener = Listener()
-    model.learn(70, listener)
-    results = load_results(str(tmp_path))
-    assert set(results["l"]) == {3, 4} and results["l"].sum() <= 70
-    assert len(results) in (19, 20)  # 35 steps each, or a ticket more for one: two episodes in 7 steps
-    model.learn(70, listener, reset_num_timesteps=False)
-    assert len(load_results(str(tmp_path))) > len(results)
-
-
-# --- bad input
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"device": "cuda"}, "`device` must be 'auto' or 'cpu', since A3C's workers share memory, got 'cuda'"),
-        (
-            {"env": DummyVecEnv([Echo])},
-            "`env` must be a Gymnasium id, an environment, or a factory, .* got DummyVecEnv",
-        ),
-        (
-            {"env": lambda: VecNormalize(DummyVecEnv([Echo]))},
-            "`env` must not use `VecNormalize`, since each worker would normalise",
-        ),
-        ({"env": Unpicklable()}, "`env` cannot be copied to the workers .*generator.* factory"),
-        ({"env": 7}, "`env` must be a Gymnasium id, an environment, or a factory, .* got int"),
-        ({"n_workers": 0}, "`n_workers` must be at least 1, got 0"),
-        ({"n_steps": 0}, "`n_steps` must be at least 1, got 0"),
-    ],
-)
-def test_what_cannot_work_is_refused_in_a_sentence(arguments, sentence):
-    """Whatever a user may get wrong is told at once, and not by a worker."""
-    with pytest.raises(ValueError, match=sentence):
-        A3C("MlpPolicy", **{"env": Echo} | arguments)

@@ -1,4 +1,4 @@
-"""Tiny environments whose every number is known, and workers that start in milliseconds, for the tests of A3C."""
+"""Tiny environments whose every number is known, a callback that listens, and workers that start in milliseconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 
 
 def forkserver(*_: Any) -> Any:
@@ -109,3 +110,16 @@ class Unpicklable(Echo):
     def __init__(self):
         super().__init__()
         self.frames = (frame for frame in ())
+
+
+class Listener(BaseCallback):
+    """Keeps what every step tells, and can end the training."""
+
+    def __init__(self, stop_after: int | None = None):
+        super().__init__()
+        self.stop_after, self.rewards, self.num_timesteps_seen = stop_after, [], []
+
+    def _on_step(self) -> bool:
+        self.rewards.append(self.locals["rewards"].copy())
+        self.num_timesteps_seen.append(self.model.num_timesteps)
+        return self.stop_after is None or len(self.rewards) < self.stop_after
