@@ -22,6 +22,13 @@ _HOME_OF = {
 }
 
 gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco_reach:JacoReachEnv")
+gymnasium.register(id="gqn_rl/MazeNav-v0", entry_point="gqn_rl.envs.maze_nav:MazeNavEnv")
+for _cells in (7, 9, 11):
+    gymnasium.register(
+        id=f"gqn_rl/MazeNav-{_cells}x{_cells}-v0",
+        entry_point="gqn_rl.envs.maze_nav:MazeNavEnv",
+        kwargs={"cells": _cells},
+    )
 
 
 def __getattr__(name: str) -> Any:

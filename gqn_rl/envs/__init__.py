@@ -7,12 +7,13 @@ from typing import Any
 
 from gqn_rl.envs import renderer  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.maze import MazeScene
 from gqn_rl.views import Scene
 
-SCENES: dict[str, Callable[..., Scene]] = {"jaco": JacoScene}
+SCENES: dict[str, Callable[..., Scene]] = {"jaco": JacoScene, "maze": MazeScene}
 """Scenes by the name that `env=` takes."""
 
-ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0"}
+ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
 """The Gymnasium id of the task that is set in each scene."""
 
 

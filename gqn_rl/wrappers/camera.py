@@ -93,11 +93,11 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
 
     @property
     def _fovy_deg(self) -> float:
-        """Vertical field of view: the MJCF camera's, else the environment's, else the renderer's default."""
+        """Vertical field of view: the camera's own, else the environment's, else the renderer's default."""
         env: Any = self.unwrapped
         if isinstance(self.camera, ModelCamera):
             return float(env.model.camera(self.camera.name).fovy[0])
-        return float(getattr(env, "fovy_deg", DEFAULT_FOVY_DEG))
+        return float(getattr(self.camera, "fovy_deg", getattr(env, "fovy_deg", DEFAULT_FOVY_DEG)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_renderer": None}  # a renderer belongs to its process
