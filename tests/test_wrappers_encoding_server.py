@@ -236,6 +236,24 @@ def test_the_server_closes_under_its_clients():
     assert isinstance(answer, ConnectionError) or answer.shape == (1, 3)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
+def test_an_interrupted_request_does_not_answer_the_next():
+    """After Ctrl-C in the middle of a request, its late reply is not taken for the next one's."""
+    encoder = SlowEncoder()
+
+    def interrupt():
+        wait_until(lambda: encoder.batch_sizes == [1])
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with EncodingServer(encoder) as server:
+        client = server.client()
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.encode_views(*views(1))
+        encoder.go_on.set()
+        assert client.encode_views(*views(2)).shape == (2, 3)
+
+
 def test_without_unix_sockets_a_local_port_serves(monkeypatch):
     """Where the path of the socket is too long or there are none, localhost serves the same."""
     monkeypatch.setattr(encoding_server, "LONGEST_SOCKET_PATH", 0)

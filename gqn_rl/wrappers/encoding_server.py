@@ -89,7 +89,7 @@ class RemoteEncoder:
 
     def _ask(self, request: bytes) -> bytes:
         """Sends a request and waits for the reply."""
-        connection, self._connection = self._connection, None  # kept only if the reply arrives: it belongs to no other
+        connection, self._connection = self._connection, None  # interrupted, it would answer the next request late
         try:
             connection = connection or pipes.Client(self._address, authkey=self._key)
             connection.send_bytes(request)
@@ -113,7 +113,8 @@ class EncodingServer:
 
     Requests that arrive while views are being encoded wait and are encoded together. The socket is a file in a private
     temporary folder, or a port of this computer alone where there are no such sockets. A client that dies or sends
-    nonsense is dropped, and the others go on.
+    nonsense is dropped, and the others go on. Clients know this server alone: environments that are saved with a model
+    could not find another one, so A3C is used with `save_env_state=False`.
 
     Args:
         encoder: the frozen encoder, on whatever device, or the path or name of one.
@@ -171,11 +172,11 @@ class EncodingServer:
     def _serve(self) -> None:
         """Encodes what clients send until the server closes."""
         while not self._closing:
-            ready = pipes.wait([self._bell, *self._clients])
+            ready: list[Any] = pipes.wait([self._bell, *self._clients])
             if self._bell in ready:  # there is a new client, or the server closes
                 ready.remove(self._bell)
                 self._bell.recv_bytes()
-            self._answer([request for client in ready if (request := self._receive(client)) is not None])  # type: ignore[arg-type]
+            self._answer([request for request in map(self._receive, ready) if request is not None])
         for client in self._clients:
             client.close()
 
