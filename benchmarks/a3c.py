@@ -102,7 +102,8 @@ class Counted(gym.Wrapper):
 
     def __init__(self, env: gym.Env, folder: str):
         super().__init__(env)
-        self._folder, self._count = folder, None
+        self._folder = folder
+        self._count: memoryview[int] | None = None
 
     def step(self, action: Any) -> Any:
         """Steps and counts."""
@@ -142,10 +143,8 @@ class Convolutions(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: gym.Space, linear_size: int = 0):
         super().__init__(observation_space, linear_size or 288)
-        channels = (1, 32, 32, 32, 32)
-        layers = [
-            m for i, o in itertools.pairwise(channels) for m in (nn.Conv2d(i, o, 3, stride=2, padding=1), nn.ELU())
-        ]
+        sizes = itertools.pairwise((1, 32, 32, 32, 32))
+        layers = [part for i, o in sizes for part in (nn.Conv2d(i, o, 3, stride=2, padding=1), nn.ELU())]
         end = [nn.Linear(288, linear_size), nn.ELU()] if linear_size else []
         self.layers = nn.Sequential(*layers, nn.Flatten(), *end)
 
