@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import math
 import pathlib
 import pickle
@@ -38,7 +39,7 @@ from sb3_contrib.common.recurrent.policies import (
 )
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import ResultsWriter
+from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -420,9 +421,13 @@ class _Dealer:
         if model.monitor_file is None:
             yield lambda episode: None
             return
-        start_s = time.time()
+        name, start_s = str(model.monitor_file), time.time()
+        file = pathlib.Path(name if name.endswith(Monitor.EXT) else f"{name}.{Monitor.EXT}")
+        is_new = model.num_timesteps == 0 or not file.exists()
+        if not is_new:  # its clock goes on, since readers put episodes in the order of time
+            start_s = json.loads(file.read_text().partition("\n")[0][1:])["t_start"]
         header: dict[str, float | str] = {"t_start": start_s, "env_id": str(model.env.source)}  # type: ignore[union-attr]
-        writer = ResultsWriter(str(model.monitor_file), header, override_existing=model.num_timesteps == 0)
+        writer = ResultsWriter(str(file), header, override_existing=is_new)
         try:
             yield lambda episode: writer.write_row(
                 {"r": episode["r"], "l": episode["l"], "t": round(time.time() - start_s, 6)}
