@@ -108,6 +108,25 @@ def test_a_saved_model_goes_on_as_if_it_had_never_stopped(policy, policy_kwargs,
     assert are_equal(half, whole)
 
 
+@pytest.mark.parametrize(("source", "saves"), [(Echo, False), (Unpicklable, True)], ids=["not wanted", "not possible"])
+def test_without_the_environments_state_training_goes_on_with_new_episodes(source, saves, tmp_path):
+    """The file then holds no environment, and the first episode after loading starts at its first step."""
+    A3C("MlpPolicy", source, n_workers=1, seed=1, save_env_state=saves, n_steps=2).learn(2).save(tmp_path / "model")
+    model = A3C.load(tmp_path / "model", source, monitor_file=tmp_path / "later.monitor.csv")
+    assert model.worker_states == [None]
+    model.learn(4, reset_num_timesteps=False)
+    assert model.num_timesteps == 6 and load_results(str(tmp_path))["l"].tolist() == [4]
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_a_loaded_model_may_have_another_number_of_workers(n_workers, tmp_path):
+    """States of workers that are no more are dropped, new workers begin anew."""
+    A3C("MlpPolicy", Echo, n_workers=2, seed=1).learn(300).save(tmp_path / "model")
+    model = A3C.load(tmp_path / "model", Echo, n_workers=n_workers)
+    model.learn(300, reset_num_timesteps=False)
+    assert model.num_timesteps == 600 and len(model.worker_states) == n_workers
+
+
 def test_a_new_training_begins_new_episodes():
     """`learn` twice from the same parameters and with reset counters is the same as once: nothing else is left over."""
     model = A3C("MlpPolicy", "CartPole-v1", n_workers=1, seed=1)
@@ -218,17 +237,34 @@ def test_the_log_has_sb3s_names_and_the_schedule_its_values(tmp_path):
     assert np.allclose([float(row["train/learning_rate"]) for row in rows], [0.001, 0.00075, 0.0005, 0.00025])
 
 
-def test_the_monitor_file_is_one_of_sb3s(tmp_path):
-    """Every episode of all workers is in it once; continued training appends to it."""
-    file = tmp_path / "run.monitor.csv"
-    model = A3C("MlpPolicy", Echo, n_workers=2, seed=0, monitor_file=file)
-    listener = Listener()
-    model.learn(70, listener)
-    results = load_results(str(tmp_path))
-    assert set(results["l"]) == {3, 4} and results["l"].sum() <= 70
-    assert len(results) in (19, 20)  # 35 steps each, or a ticket more for one: two episodes in 7 steps
-    model.learn(70, listener, reset_num_timesteps=False)
-    assert len(load_results(str(tmp_path))) > len(results)
+def test_tensorboard_gets_a_folder_for_each_training(tmp_path):
+    """As with SB3: A3C_1, A3C_2, and a name of one's own."""
+    model = A3C("MlpPolicy", Echo, n_workers=1, seed=0, tensorboard_log=str(tmp_path))
+    model.learn(5, log_interval=1)
+    model.learn(5, log_interval=1)
+    model.learn(5, log_interval=1, tb_log_name="again")
+    assert {file.parent.name for file in tmp_path.glob("*/events.*")} == {"A3C_1", "A3C_2", "again_1"}
+
+
+@pytest.mark.parametrize("name", ["run.monitor.csv", "run"])
+def test_the_monitor_file_is_one_of_sb3s(tmp_path, name):
+    """Every episode of all workers is in it once; continued training appends to it, later in time."""
+    model = A3C("MlpPolicy", Echo, n_workers=2, seed=0, monitor_file=tmp_path / name)
+    model.learn(400)
+    first = load_results(str(tmp_path))
+    assert set(first["l"]) == {3, 4} and 400 - 2 * 3 <= first["l"].sum() <= 400  # two may be unfinished
+    model.learn(400, reset_num_timesteps=False)
+    both = load_results(str(tmp_path))
+    assert len(both) > len(first) and both["r"][: len(first)].tolist() == first["r"].tolist()
+    assert model.learn(7) and len(load_results(str(tmp_path))) <= 2  # a new training begins a new file
+
+
+def test_a_monitor_file_named_later_is_complete(tmp_path):
+    """Continued training writes the header when the file is new."""
+    model = A3C("MlpPolicy", Echo, n_workers=1, seed=0).learn(7)
+    model.monitor_file = tmp_path / "later.monitor.csv"
+    model.learn(7, reset_num_timesteps=False)
+    assert load_results(str(tmp_path))["l"].tolist() == [4, 3]
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
