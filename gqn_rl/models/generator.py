@@ -10,6 +10,7 @@ its new h^e; z_l is drawn; the generation core advances; the canvas grows by Δ(
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -49,6 +50,7 @@ class Generator(nn.Module):
         initial_state: h^g_0: "zeros" (the paper) or "rays" (ours, see `RayState`).
         fovy_deg: the camera's vertical field of view, used by "rays".
         ray_depths_m: nearest and farthest distance that "rays" looks at.
+        ray_wavelengths_m: of the sines and cosines by which "rays" knows places.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Generator(nn.Module):
         initial_state: str,
         fovy_deg: float,
         ray_depths_m: tuple[float, float],
+        ray_wavelengths_m: Sequence[float],
     ):
         super().__init__()
         map_size = image_size // downsample
@@ -79,9 +82,8 @@ class Generator(nn.Module):
         self.canvas = Canvas(hidden_channels, canvas_channels, downsample)
         if initial_state not in ("zeros", "rays"):
             raise ValueError(f"`initial_state` must be 'zeros' or 'rays', got {initial_state!r}.")
-        self.initial_state = (
-            RayState(r_shape[0], hidden_channels, map_size, fovy_deg, ray_depths_m) if initial_state == "rays" else None
-        )
+        rays = (hidden_channels, map_size, fovy_deg, ray_depths_m, ray_wavelengths_m)
+        self.initial_state = RayState(r_shape[0], *rays) if initial_state == "rays" else None
 
     def infer(self, r: Tensor, v: Tensor, x: Tensor, noise: Tensor | None = None) -> Drawing:
         """Draws with latents from the posterior q(z | x, v, r) and measures how far it is from the prior.

@@ -37,6 +37,7 @@ class GQN(SceneModel):
         initial_state: of the recurrent state, "zeros" (the paper) or "rays" (ours).
         fovy_deg: vertical field of view of the cameras, used by "rays".
         ray_depths_m: nearest and farthest distance from the camera at which "rays" looks for things.
+        ray_wavelengths_m: of the sines and cosines by which "rays" knows places; from the scene's size to its details.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class GQN(SceneModel):
         initial_state: str = "zeros",
         fovy_deg: float = 45.0,
         ray_depths_m: Sequence[float] = (0.8, 2.8),
+        ray_wavelengths_m: Sequence[float] = (2.0, 1.0, 0.5),
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
@@ -84,6 +86,7 @@ class GQN(SceneModel):
             "initial_state": initial_state,
             "fovy_deg": fovy_deg,
             "ray_depths_m": list(ray_depths_m),
+            "ray_wavelengths_m": list(ray_wavelengths_m),
         }
         self.image_size = image_size
         self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
@@ -102,6 +105,7 @@ class GQN(SceneModel):
             initial_state,
             fovy_deg,
             (ray_depths_m[0], ray_depths_m[1]),
+            ray_wavelengths_m,
         )
 
     def encode_views(self, views: Views) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ class RayState(nn.Module):
         map_size: s.
         fovy_deg: the camera's vertical field of view.
         depths_m: distances from the camera of the nearest and the farthest point.
+        wavelengths_m: of the sines and cosines of a point's coordinates.
         features: width of the ray's features.
     """
 
@@ -29,7 +31,6 @@ class RayState(nn.Module):
     up: Tensor
     depths: Tensor
     NUM_POINTS = 8
-    WAVELENGTHS_M = (2.0, 1.0, 0.5)
 
     def __init__(
         self,
@@ -38,10 +39,12 @@ class RayState(nn.Module):
         map_size: int,
         fovy_deg: float,
         depths_m: tuple[float, float],
+        wavelengths_m: Sequence[float] = (2.0, 1.0, 0.5),
         features: int = 128,
     ):
         super().__init__()
-        self.ray = nn.Conv2d(3 * self.NUM_POINTS * (1 + 2 * len(self.WAVELENGTHS_M)), features, 1)
+        self.wavelengths_m = tuple(wavelengths_m)
+        self.ray = nn.Conv2d(3 * self.NUM_POINTS * (1 + 2 * len(wavelengths_m)), features, 1)
         self.cells = nn.Parameter(torch.randn(features, map_size, map_size))
         self.scale, self.shift = nn.Linear(r_channels, features), nn.Linear(r_channels, features)
         self.mix = nn.Sequential(
@@ -69,7 +72,7 @@ class RayState(nn.Module):
         r = r if r.ndim == 2 else r.mean(dim=(-2, -1))
         r = r.repeat_interleave(len(v) // len(r), dim=0)
         points = self.points(v).flatten(1, 2)
-        waves = [wave(points * (2 * math.pi / m)) for m in self.WAVELENGTHS_M for wave in (torch.sin, torch.cos)]
+        waves = [wave(points * (2 * math.pi / m)) for m in self.wavelengths_m for wave in (torch.sin, torch.cos)]
         seen = self.ray(torch.cat([points, *waves], dim=1).contiguous(memory_format=torch.channels_last)) + self.cells
         scaled = seen * self.scale(r)[:, :, None, None]
         shifted = torch.relu(seen + self.shift(r)[:, :, None, None])
