@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import time
 
 import pytest
@@ -80,6 +81,13 @@ def test_an_error_is_told_with_exit_code_and_last_lines(quick_workers):
     assert str(lost) == f"worker 0 failed (exit code 1):\n{lost.error}"
 
 
+@pytest.mark.parametrize("error", [EOFError("end of replay"), ConnectionResetError("the simulator hung up")])
+def test_a_pipe_of_the_workers_own_that_breaks_is_an_error_like_any_other(quick_workers, error):
+    """It is not taken for the end of the parent's pipe, at which a worker ends in silence."""
+    lost = the_end_of(fail, error)
+    assert lost.exit_code == 1 and lost.error.endswith(f"{type(error).__name__}: {error}")
+
+
 def test_a_killed_worker_is_told_with_its_signal(quick_workers):
     """A process that the kernel ended leaves no words, but its exit code names the signal; others go on."""
     with WorkerPool(answer, lambda index: ("hello",), 2) as pool:
@@ -93,6 +101,17 @@ def test_a_killed_worker_is_told_with_its_signal(quick_workers):
         assert messages(pool, 1) == {0: 2}
         pool.start(1)
         assert messages(pool, 1) == {1: "hello"} and len(pool.process_ids) == 2
+
+
+def die_in_mid_sentence(connection):
+    """Sends the length of a message and four of its bytes."""
+    os.write(connection.fileno(), struct.pack("!i", 1000) + b"part")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_killed_while_it_sends_is_told_of_like_any_other(quick_workers):
+    """The part of its message that arrived is dropped."""
+    assert the_end_of(die_in_mid_sentence) == WorkerLost(0, -signal.SIGKILL, "")
 
 
 def test_a_worker_that_ends_by_itself_is_told_of(quick_workers):

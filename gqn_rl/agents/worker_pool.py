@@ -109,7 +109,7 @@ class WorkerPool:
             index = open_ones[connection]
             try:
                 message = connection.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # OSError: it was killed while it sent
                 yield index, self._lost(index)
                 continue
             if isinstance(message, _Failure):
@@ -145,12 +145,10 @@ def _run(connection: Connection, target: Target, arguments: tuple[Any, ...]) -> 
     torch.set_num_threads(1)  # several workers with several threads each fight for the cores
     try:
         target(connection, *arguments)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent has closed the pipe, or is gone
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()[-LAST_LINES:]
         text = str(error) if isinstance(error, FloatingPointError) else "\n".join(lines)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the error was that the parent has closed the pipe, or is gone
             connection.send(_Failure(text, isinstance(error, FloatingPointError)))
         sys.exit(1)
 
