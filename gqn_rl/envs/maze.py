@@ -37,7 +37,7 @@ class MazeScene(MujocoScene):
     """A random maze: layout, textures of walls and floors, and an object of each shape in a cell of its own.
 
     Corridors share one wall and one floor texture, rooms another of each. The goal is always the red sphere and nothing
-    else is red; box, capsule and cylinder have three different colours of `OBJECT_COLOURS`.
+    else is red; box, capsule and cylinder have three different colours of `OBJECT_COLOURS`. A new object is a maze too.
 
     Args:
         cells: inner cells on a side, odd and at least 5; each is a metre wide.
@@ -83,12 +83,12 @@ class MazeScene(MujocoScene):
         for kind, pool in (("wall", WALL_TEXTURES), ("floor", FLOOR_TEXTURES)):
             corridor, room = rng.choice(len(pool), 2, replace=False)
             self.textures[CORRIDOR, kind], self.textures[ROOM, kind] = int(corridor), int(room)
-        self._arrange_panels()
+        self._panels.show(self.model, self.panels())
         self._sample_objects(rng)
         mujoco.mj_forward(self.model, self.data)
 
-    def _arrange_panels(self) -> None:
-        """Puts wall faces, wall tops and the rooms' floors where the layout has them."""
+    def panels(self) -> list[Panel]:
+        """Returns the present maze's wall faces, ground, wall tops and rooms' floors."""
         areas, middle = np.pad(self.layout.areas, 1), WALL_HEIGHT_M / 2
         wall_of = [0, self._material("wall", CORRIDOR), self._material("wall", ROOM)]
         panels = [
@@ -103,7 +103,7 @@ class MazeScene(MujocoScene):
             panels += [
                 Panel((x, y, height), UPWARD, (width, depth), material) for x, y, width, depth in rectangles(covered)
             ]
-        self._panels.show(self.model, panels)
+        return panels
 
     def _material(self, kind: str, area: int) -> int:
         return int(self.model.material(f"{kind}_{self.textures[area, kind]}").id)

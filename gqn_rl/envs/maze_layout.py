@@ -16,9 +16,9 @@ import numpy as np
 from scipy import ndimage
 
 MAX_ROOMS = 2
-ROOM_CELLS = (3, 5)
-"""Least and greatest side of a room; two rooms in less than nine cells have the least, to leave space for corridors."""
-EXTRA_CONNECTION_PROBABILITY = 0.1  # doors beyond those that a tree of corridors needs, so that some mazes have loops
+ROOM_CELLS = (3, 5)  # least and greatest side of a room
+EXTRA_CONNECTION_PROBABILITY = 0.3  # of openings beyond those that a tree needs: many mazes have loops
+DEAD_ENDS_SHARE = 0.5  # of mazes that keep corridors which lead nowhere
 LEAST_FREE_SHARE = 0.4
 """Mazes with less free space than this share of the inner cells are drawn again: a lone room is no maze."""
 CORRIDOR, ROOM = 1, 2
@@ -95,14 +95,14 @@ def draw_layout(rng: np.random.Generator, cells: int) -> MazeLayout:
     """Draws a maze of `cells` × `cells` inner cells: one or two rooms and corridors, all free cells connected."""
     size = cells + 2
     while True:
-        num_rooms = int(rng.integers(1, MAX_ROOMS, endpoint=True))
         maze = labmaze.RandomMaze(
             height=size,
             width=size,
-            max_rooms=num_rooms,
+            max_rooms=int(rng.integers(1, MAX_ROOMS, endpoint=True)),
             room_min_size=ROOM_CELLS[0],
-            room_max_size=ROOM_CELLS[1] if cells >= 9 or num_rooms == 1 else ROOM_CELLS[0],
+            room_max_size=ROOM_CELLS[1],
             extra_connection_probability=EXTRA_CONNECTION_PROBABILITY,
+            simplify=bool(rng.random() >= DEAD_ENDS_SHARE),
             random_seed=int(rng.integers(2**31)),
         )
         inner = slice(1, -1), slice(1, -1)
@@ -139,7 +139,7 @@ def rectangles(mask: np.ndarray) -> list[Rectangle]:
         if not left_over[top, left]:
             continue
         width = _leading_trues(left_over[top, left:])
-        depth = _leading_trues(left_over[top:, left : left + width].all(axis=1))
+        depth = _leading_trues(np.asarray(left_over[top:, left : left + width].all(axis=1)))
         left_over[top : top + depth, left : left + width] = False
         found.append(Rectangle(left + width / 2 - half, half - top - depth / 2, width, depth))
     return found
