@@ -3,13 +3,14 @@
     python benchmarks/encoding.py [table.csv] [the server's device]
 
 JacoReach seen by the moving camera, random actions, rendering and encoding included, no learning. Each worker steps k
-environments side by side. The server is in the main process, which does nothing else. All runs share one go, with one
-thread of torch a process; quote the ratios, since machines differ. `encode_views` alone is the encoder's limit.
+environments side by side. All runs share one go, with one thread of torch a process; quote the ratios, since machines
+differ and share their cores. `encode_views` alone is the encoder's limit.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import platform
 import statistics
@@ -114,7 +115,7 @@ def main() -> None:
         print(f"encode_views alone, batch of {batch_size:2} {speed:14.1f} views/s", flush=True)
     stepped = []
     print(f"{NUM_WORKERS} workers, steps/s    {OWN}    {SERVER}    ratio")
-    with EncodingServer(encoder) as server:
+    with EncodingServer(functools.partial(load_encoder, ENCODER, device=device)) as server:
         arguments = [(index, {SERVER: server.client()}) for index in range(NUM_WORKERS)]
         with WorkerPool(work, arguments.__getitem__, NUM_WORKERS) as pool:
             for num_envs in NUM_ENVS:

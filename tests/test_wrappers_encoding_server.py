@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from gqn_rl.envs.cameras import Dome
 from gqn_rl.representation import random_encoder
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, encoding_server
-from gqn_rl.wrappers.encoding_server import EncodingServer
+from gqn_rl.wrappers.encoding_server import EncodingServer, EncodingThread
 
 SIZE = 16
 NETWORK = {
@@ -102,7 +102,7 @@ def wait_until(fact):
 def test_a_client_gets_what_the_encoder_gives(num_views):
     """Bit for bit, for batches of any size, in an array that the caller may write to."""
     encoder = tiny_encoder()
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         client = server.client()
         assert (client.image_size, client.representation_shape) == (SIZE, encoder.representation_shape)
         for seed in range(2):
@@ -113,7 +113,7 @@ def test_a_client_gets_what_the_encoder_gives(num_views):
 
 def test_requests_that_wait_are_encoded_in_one_pass():
     """Two requests of different sizes that arrive during a pass share the next, and each gets its own part."""
-    with EncodingServer(SlowEncoder()) as server:
+    with EncodingThread(SlowEncoder()) as server:
         requests = [views(2, seed=1), views(3, seed=2)]
         answers = ask_while_busy(server, requests)
         assert server._encoder.batch_sizes == [1, 5]
@@ -125,7 +125,7 @@ def test_a_refused_request_does_not_spoil_the_others():
     """Pictures of a wrong size, mismatched viewpoints and bare numbers are told to their sender alone."""
     good, (images, viewpoints) = views(2, seed=1), views(3)
     wrong = [views(2, size=8), (np.float32(1), np.float32(2))]
-    with EncodingServer(SlowEncoder()) as server:
+    with EncodingThread(SlowEncoder()) as server:
         answers = ask_while_busy(server, [good, *wrong, (images, viewpoints[:2])])
     np.testing.assert_allclose(answers[0], good[0].mean((1, 2)), rtol=1e-5)
     assert all(isinstance(answer, Exception) for answer in answers[1:3])
@@ -135,7 +135,7 @@ def test_a_refused_request_does_not_spoil_the_others():
 def test_errors_are_the_encoders_own():
     """A ValueError arrives as a ValueError with the same sentence, another error as a RuntimeError; all goes on."""
     encoder = tiny_encoder()
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         client = server.client()
         for request in (views(2, size=8), (views(2)[0], views(3)[1]), (views(1)[0] / 255, views(1)[1])):
             with pytest.raises(ValueError) as told:
@@ -146,8 +146,12 @@ def test_errors_are_the_encoders_own():
         assert client.encode_views(*views(1)).shape == (1, *encoder.representation_shape)
     slow = SlowEncoder()
     slow.go_on.set()
-    with EncodingServer(slow) as server, pytest.raises(RuntimeError, match="failed: KeyError: 'seven'"):
+    with EncodingThread(slow) as server, pytest.raises(RuntimeError, match="failed: KeyError: 'seven'"):
         server.client().encode_views(*views(7))
+
+
+def fails():
+    raise LookupError("no encoder today")
 
 
 def encode_in_process(client, seeds, results):
@@ -173,10 +177,17 @@ def test_processes_share_the_encoder_and_survive_each_others_death():
         for process in processes:
             process.join(30)
         assert [process.exitcode for process in processes] == [0, 0, -signal.SIGKILL]
-        wait_until(lambda: server._clients == [])
+    with pytest.raises(ValueError, match="inside `with"):
+        server.client()
     assert sorted(answers) == list(range(40))
     for seed, psi in answers.items():
         np.testing.assert_allclose(psi, encoder.encode_views(*views(2, seed)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_server_that_cannot_start_says_why():
+    """What the encoder's maker raises in the server's process is raised here."""
+    with pytest.raises(LookupError, match="no encoder today"), EncodingServer(fails):
+        pass
 
 
 def test_nonsense_is_dropped_without_being_unpickled(tmp_path):
@@ -187,7 +198,7 @@ def test_nonsense_is_dropped_without_being_unpickled(tmp_path):
             return pathlib.Path.touch, (tmp_path / "unpickled",)
 
     objects = b'[["|O", [1]]]'
-    with EncodingServer(tiny_encoder()) as server:
+    with EncodingThread(tiny_encoder()) as server:
         for nonsense in (pickle.dumps(Intruder()), b"", b"noise", struct.pack("<I", len(objects)) + objects + bytes(8)):
             client = server.client()
             client.encode_views(*views(1))
@@ -200,7 +211,7 @@ def test_nonsense_is_dropped_without_being_unpickled(tmp_path):
 
 def test_only_who_knows_the_key_is_let_in():
     """A stranger's key is refused, and the next client is served."""
-    with EncodingServer(tiny_encoder()) as server:
+    with EncodingThread(tiny_encoder()) as server:
         client = server.client()
         with pytest.raises(AuthenticationError):
             pipes.Client(client._address, authkey=b"guessed")
@@ -209,7 +220,7 @@ def test_only_who_knows_the_key_is_let_in():
 
 def test_a_closed_server_is_told_in_a_sentence_and_leaves_no_files():
     """Whether connected before or not, clients raise ConnectionError; the socket's folder is gone."""
-    with EncodingServer(tiny_encoder()) as server:
+    with EncodingThread(tiny_encoder()) as server:
         connected, late = server.client(), server.client()
         connected.encode_views(*views(1))
         folder = pathlib.Path(server._folder)
@@ -218,8 +229,6 @@ def test_a_closed_server_is_told_in_a_sentence_and_leaves_no_files():
     for client in (connected, late):
         with pytest.raises(ConnectionError, match=GONE):
             client.encode_views(*views(1))
-    with pytest.raises(ValueError, match="inside `with"):
-        server.client()
     with server:  # it can be opened again, and is then another
         assert len(server.client().encode_views(*views(1))) == 1
 
@@ -227,7 +236,7 @@ def test_a_closed_server_is_told_in_a_sentence_and_leaves_no_files():
 def test_the_server_closes_under_its_clients():
     """A client that waits for its answer when the `with` block ends by an error gets it or the sentence, at once."""
     encoder = SlowEncoder()
-    with pytest.raises(ZeroDivisionError), EncodingServer(encoder) as server:
+    with pytest.raises(ZeroDivisionError), EncodingThread(encoder) as server:
         asking = Asking(server.client(), *views(1))
         wait_until(lambda: encoder.batch_sizes == [1])
         encoder.go_on.set()
@@ -245,7 +254,7 @@ def test_an_interrupted_request_does_not_answer_the_next():
         wait_until(lambda: encoder.batch_sizes == [1])
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         client = server.client()
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
@@ -258,7 +267,7 @@ def test_without_unix_sockets_a_local_port_serves(monkeypatch):
     """Where the path of the socket is too long or there are none, localhost serves the same."""
     monkeypatch.setattr(encoding_server, "LONGEST_SOCKET_PATH", 0)
     encoder = tiny_encoder()
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         client = server.client()
         assert client._address[0] in ("127.0.0.1", "localhost")
         np.testing.assert_array_equal(client.encode_views(*views(2)), encoder.encode_views(*views(2)))
@@ -266,7 +275,7 @@ def test_without_unix_sockets_a_local_port_serves(monkeypatch):
 
 def test_copies_are_small_and_connect_for_themselves():
     """A pickled client weighs less than a kilobyte and shares no connection with the original."""
-    with EncodingServer(tiny_encoder()) as server:
+    with EncodingThread(tiny_encoder()) as server:
         client = server.client()
         expected = client.encode_views(*views(1))
         data = pickle.dumps(client)
@@ -287,7 +296,7 @@ def test_a_forked_process_does_not_use_its_parents_connection():
     """Parent and child ask at the same time and each gets its own answers."""
     encoder = tiny_encoder()
     expected = [encoder.encode_views(*views(1, seed)) for seed in range(50)]
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         client = server.client()
         assert gives(client, expected[:1])
         child = os.fork()
@@ -327,7 +336,7 @@ def rollout(env):
 def test_a_client_stands_in_for_the_encoder_in_wrappers(make):
     """Observations through the server equal those of the encoder itself."""
     encoder = tiny_encoder()
-    with EncodingServer(encoder) as server:
+    with EncodingThread(encoder) as server:
         remote = rollout(make(server.client()))
     local = rollout(make(encoder))
     assert len(remote) == len(local) > 6

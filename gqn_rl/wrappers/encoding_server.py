@@ -1,8 +1,8 @@
-"""One frozen encoder for many processes: they send views over a socket, a thread encodes all that wait in one pass.
+"""One frozen encoder for many processes: they send views over a socket, and all that wait are encoded in one pass.
 
 So workers need neither a copy of the encoder nor, when it is on a GPU, a CUDA context of their own.
 
-    with EncodingServer(load_encoder("jaco", device="cuda")) as server:
+    with EncodingServer(functools.partial(load_encoder, "jaco", device="cuda")) as server:
         make = functools.partial(make_vec_env, "gqn_rl/JacoReach-v0", encoder=server.client(), num_envs=8)
         A3C("MultiInputPolicy", make, save_env_state=False).learn(100_000)
 
@@ -13,21 +13,25 @@ who knows the server's random key is listened to.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
+import multiprocessing
 import os
 import secrets
 import shutil
+import signal
 import socket
 import struct
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing import connection as pipes
 from typing import Any
 
 import numpy as np
+import torch
 
 from gqn_rl.views import VIEWPOINT_SIZE
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
@@ -43,7 +47,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class RemoteEncoder:
-    """Encodes through an `EncodingServer`, from whatever process it is in; `EncodingServer.client` makes one.
+    """Encodes through an `EncodingServer`, from whatever process it is in; the server's `client` makes one.
 
     It connects when it is first used. Copies, pickled or forked, connect for themselves. Safe to call from threads.
 
@@ -109,23 +113,81 @@ class RemoteEncoder:
 
 
 class EncodingServer:
-    """Serves an encoder to other processes as long as its `with` block lasts.
+    """Serves an encoder to other processes from a process of its own, as long as its `with` block lasts.
+
+    A process, since a thread hardly gets to run while the main thread is busy with Python. It is spawned, so scripts
+    need the guard `if __name__ == "__main__":`, and computes with as many threads as this one. It ends with this one.
+    Clients know this server alone: environments that are saved with a model could not find another one, so A3C is used
+    with `save_env_state=False`.
+
+    Args:
+        encoder: the frozen encoder (its copy there is on the CPU), the path or name of one, or a picklable function
+            that makes it there, on whatever device.
+    """
+
+    def __init__(self, encoder: Encoder | str | Callable[[], Encoder]):
+        self._encoder = encoder
+        self._client: RemoteEncoder | None = None
+
+    def __enter__(self) -> EncodingServer:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, self._encoder, torch.get_num_threads())
+        self._process = context.Process(target=_host, args=arguments, daemon=True, name="encoding-server")
+        self._process.start()
+        theirs.close()
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self.__exit__()
+            raise ChildProcessError(f"The encoding server ended with exit code {self._process.exitcode}.") from None
+        if isinstance(answer, Exception):
+            self.__exit__()
+            raise answer
+        self._client = answer
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client = None
+        self._pipe.close()  # which ends the process
+        self._process.join()
+
+    def client(self) -> RemoteEncoder:
+        """Returns an encoder that other processes can use, small and picklable."""
+        if self._client is None:
+            raise ValueError("`client` must be called while the server runs: inside `with EncodingServer(...)`.")
+        return copy.copy(self._client)
+
+
+def _host(parent: pipes.Connection, encoder: Encoder | str | Callable[[], Encoder], num_threads: int) -> None:
+    """Runs an `EncodingThread` until the parent closes its pipe or is gone; tells it a client, or what went wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: the parent decides
+    torch.set_num_threads(num_threads)
+    try:
+        is_maker = callable(encoder) and not hasattr(encoder, "encode_views")
+        thread = EncodingThread(encoder() if is_maker else resolve_encoder(encoder))  # type: ignore[operator, arg-type]
+    except Exception as error:
+        parent.send(error)
+        return
+    with thread, contextlib.suppress(EOFError, OSError):
+        parent.send(thread.client())
+        parent.recv()
+
+
+class EncodingThread:
+    """Serves an encoder from a thread of this process, as long as its `with` block lasts.
 
     Requests that arrive while views are being encoded wait and are encoded together. The socket is a file in a private
     temporary folder, or a port of this computer alone where there are no such sockets. A client that dies or sends
-    nonsense is dropped, and the others go on. Clients know this server alone: environments that are saved with a model
-    could not find another one, so A3C is used with `save_env_state=False`.
-
-    Args:
-        encoder: the frozen encoder, on whatever device, or the path or name of one.
+    nonsense is dropped, and the others go on.
     """
 
-    def __init__(self, encoder: Encoder | str):
-        self._encoder = resolve_encoder(encoder)
+    def __init__(self, encoder: Encoder):
+        self._encoder = encoder
         self._key = secrets.token_bytes(32)
         self._listener: pipes.Listener | None = None
 
-    def __enter__(self) -> EncodingServer:
+    def __enter__(self) -> EncodingThread:
         self._folder = tempfile.mkdtemp(prefix="gqn_rl-")
         path = os.path.join(self._folder, "encoder")
         by_file = hasattr(socket, "AF_UNIX") and len(os.fsencode(path)) <= LONGEST_SOCKET_PATH
@@ -154,8 +216,7 @@ class EncodingServer:
 
     def client(self) -> RemoteEncoder:
         """Returns an encoder that other processes can use, small and picklable."""
-        if self._listener is None:
-            raise ValueError("`client` must be called while the server runs: inside `with EncodingServer(...)`.")
+        assert self._listener is not None
         shape = tuple(self._encoder.representation_shape)
         return RemoteEncoder(self._listener.address, self._key, self._encoder.image_size, shape)
 
