@@ -1,6 +1,7 @@
 """One frozen encoder for many processes: they send views over a socket, and all that wait are encoded in one pass.
 
 So workers need neither a copy of the encoder nor, when it is on a GPU, a CUDA context of their own.
+Without a GPU an encoder in each worker is faster where workers keep all cores busy (`benchmarks/encoding.py`).
 
     with EncodingServer(functools.partial(load_encoder, "jaco", device="cuda")) as server:
         make = functools.partial(make_vec_env, "gqn_rl/JacoReach-v0", encoder=server.client(), num_envs=8)
