@@ -8,11 +8,14 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check
+from hydra import compose, initialize_config_module
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gqn_rl  # noqa: F401 (registers the task)
-from gqn_rl.envs.maze import GOAL
-from gqn_rl.envs.maze_layout import is_connected
+from gqn_rl.dataset import MultiViewDataset, generate
+from gqn_rl.envs import ENV_IDS, make_scene
+from gqn_rl.envs.maze import GOAL, MazeScene
+from gqn_rl.envs.maze_layout import MazeLayout, is_connected
 from gqn_rl.envs.maze_motion import is_free
 from gqn_rl.envs.maze_nav import DISCRETE_ACTIONS, GOAL_DISTANCE_M, MOVE_M, TURN_RAD, MazeNavEnv
 from gqn_rl.wrappers import CameraObservation
@@ -43,18 +46,18 @@ def to_the_goal(env: MazeNavEnv) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"action": "continuous"}])
-@pytest.mark.parametrize("env_id", ENV_IDS)
+@pytest.mark.parametrize("env_id", CELLS)
 @pytest.mark.filterwarnings("ignore:.*Box observation space (minimum|maximum).*infinity.*")
 def test_both_checkers_pass(env_id, settings):
     """Gymnasium's and Stable-Baselines3's checks accept every size, which is the id's, and both kinds of action."""
     env = gymnasium.make(env_id, render_mode="rgb_array", **settings).unwrapped
-    assert env.scene.cells == ENV_IDS[env_id]
+    assert env.scene.cells == CELLS[env_id]
     gymnasium_check(env)
     sb3_check(gymnasium.make(env_id, **settings).unwrapped, warn=True)
 
 
 @pytest.mark.parametrize("camera", ["moving", "fixed", "heldout"])
-@pytest.mark.parametrize("env_id", ENV_IDS)
+@pytest.mark.parametrize("env_id", CELLS)
 @pytest.mark.filterwarnings("ignore:.*Box observation space (minimum|maximum).*infinity.*")
 @pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version.*")
 def test_both_checkers_pass_with_every_camera(env_id, camera):
@@ -236,12 +239,46 @@ def test_rgb_array_shows_the_eye_and_the_map_and_no_mode_is_a_hint():
         assert silent.render() is None
 
 
+def test_the_config_makes_scene_and_task_of_one_size():
+    """What `env=maze env.scene.cells=9` gives to data and to agents: the same cells, the same pictures."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        cfg = compose("generate_data", ["env=maze", "env.scene.cells=9", "env.scene.image_size=32"])
+    settings = dict(cfg.env.scene)
+    scene, env = make_scene(cfg.env.name, **settings), gymnasium.make(ENV_IDS[cfg.env.name], scene=settings)
+    assert env.unwrapped.scene.cells == scene.cells == 9
+    assert env.unwrapped.scene.image_size == scene.image_size == 32
+    assert env.unwrapped.fovy_deg == scene.fovy_deg
+
+
+def test_data_of_mazes_holds_what_the_scene_shows(tmp_path):
+    """A data set of 2 + 1 mazes with 40 views: free places at eye height, and the layout at the state's beginning."""
+    generate(
+        tmp_path,
+        MazeScene,
+        scene_name="maze",
+        num_scenes=2,
+        held_out_scenes=1,
+        views_per_scene=40,
+        seed=0,
+        num_workers=1,
+        progress=False,
+    )
+    data = MultiViewDataset(tmp_path, "train")
+    for number, state in enumerate(data.states):
+        layout = MazeLayout(1 - state[:49].reshape(7, 7).astype(int))
+        views = data.views(np.array([number]), np.arange(40)[None])
+        assert views.images.shape == (1, 40, 64, 64, 3)
+        assert all(is_free(layout, tuple(viewpoint[:2].astype(float))) for viewpoint in views.viewpoints[0])
+        assert set(views.viewpoints[0, :, 2].tolist()) == {0.5}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"action": "torque"}, "`action` must be 'discrete' or 'continuous', got 'torque'"),
         ({"render_mode": "human"}, "`render_mode` must be None or 'rgb_array', got 'human'"),
         ({"cells": 6}, "`cells` must be odd"),
+        ({"cells": 9, "scene": {"cells": 7}}, "`scene.cells` must be `cells`, 9, got 7"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

@@ -37,7 +37,8 @@ class MazeScene(MujocoScene):
     """A random maze: layout, textures of walls and floors, and an object of each shape in a cell of its own.
 
     Corridors share one wall and one floor texture, rooms another of each. The goal is always the red sphere and nothing
-    else is red; box, capsule and cylinder have three different colours of `OBJECT_COLOURS`. A new object is a maze too.
+    else is red; box, capsule and cylinder have three different colours of `OBJECT_COLOURS`. A
+    scene that was just made already holds a maze.
 
     Args:
         cells: inner cells on a side, odd and at least 5; each is a metre wide.

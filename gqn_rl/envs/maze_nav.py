@@ -46,10 +46,10 @@ class MazeNavEnv(gymnasium.Env):
     of the agent, inner cells 1 where wall; `CameraObservation` replaces them by pictures.
 
     Args:
-        cells: inner cells on a side, odd and at least 5.
+        cells: inner cells on a side, odd and at least 5; None takes what `scene` says, or 7.
         action: "discrete" or "continuous".
         render_mode: None or "rgb_array".
-        scene: further keyword arguments of `MazeScene`.
+        scene: keyword arguments of `MazeScene`.
 
     Attributes:
         cameras: "moving" is the agent's eye, "heldout" the same eye higher up, where no pretraining camera ever is,
@@ -60,7 +60,7 @@ class MazeNavEnv(gymnasium.Env):
 
     def __init__(
         self,
-        cells: int = 7,
+        cells: int | None = None,
         action: str = "discrete",
         render_mode: str | None = None,
         scene: dict[str, Any] | None = None,
@@ -69,8 +69,11 @@ class MazeNavEnv(gymnasium.Env):
             raise ValueError(f"`action` must be 'discrete' or 'continuous', got {action!r}.")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"`render_mode` must be None or 'rgb_array', got {render_mode!r}.")
+        scene = dict(scene or {})
+        if cells is not None and scene.setdefault("cells", cells) != cells:
+            raise ValueError(f"`scene.cells` must be `cells`, {cells}, got {scene['cells']}; leave one of them out.")
         self.render_mode = render_mode
-        self.scene = MazeScene(cells, **(scene or {}))
+        self.scene = MazeScene(**scene)
         self.model, self.data, self.fovy_deg = self.scene.model, self.scene.data, self.scene.fovy_deg
         self.body = Body()
         self.cameras: dict[str, Camera] = {
@@ -92,7 +95,7 @@ class MazeNavEnv(gymnasium.Env):
         )
         size = len(self.observation_names)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self.episode_actions = ACTIONS_PER_CELL * cells
+        self.episode_actions = ACTIONS_PER_CELL * self.scene.cells
         self._num_actions = self._num_goals = 0
 
     def reset(
