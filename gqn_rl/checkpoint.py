@@ -1,7 +1,7 @@
-"""The file between training and use: a scene model's weights and every fact needed to use them, in one safetensors.
+"""The file between training and use: a model's weights and every fact needed to use them, in one safetensors.
 
-The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built by `build_model` from
-a name out of our own registry and plain sizes. A digest over JSON and tensors tells an altered file from a whole one.
+The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built from a name out of our
+own registries and plain sizes. A digest over JSON and tensors tells an altered file from a whole one.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ import importlib.metadata
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
 
-from gqn_rl.models import MODELS, SceneModel, build_model
+from gqn_rl.models import MODELS, SceneModel
+from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import POSE_CONVENTION
 
+M = TypeVar("M", SceneModel, MapDecoder)
+
 R_MEAN, R_STD = "r_mean", "r_std"
 """Metadata entries that are tensors: statistics of one view's representation, shaped as the representation."""
+
+MAP_DECODERS: dict[str, type[MapDecoder]] = {"map_decoder": MapDecoder}
+"""Map decoders by name; scene models are in `MODELS`."""
 
 _FORMAT = "gqn_rl scene model 1"
 _HEADER = "gqn_rl"
@@ -30,12 +36,12 @@ _WEIGHTS = "model."
 _STATISTICS = "statistics."
 
 
-def save_model(path: str | pathlib.Path, model: SceneModel, metadata: dict[str, Any]) -> None:
+def save_model(path: str | pathlib.Path, model: SceneModel | MapDecoder, metadata: dict[str, Any]) -> None:
     """Writes `model` and what is known about it to `path`, whole or not at all.
 
     Args:
         path: the `.safetensors` file to write.
-        model: a scene model; its settings, `image_size` and `representation_shape` are written too.
+        model: a scene model or a map decoder; its settings, `image_size` and `representation_shape` are written too.
         metadata: JSON-ready facts (step, metrics, data set …); `r_mean` and `r_std` may be tensors.
     """
     statistics = {key: torch.as_tensor(metadata[key]).float() for key in (R_MEAN, R_STD) if key in metadata}
@@ -58,7 +64,7 @@ def save_model(path: str | pathlib.Path, model: SceneModel, metadata: dict[str, 
 
 
 def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
-    """Reads a file written by `save_model`.
+    """Reads a scene model that `save_model` wrote.
 
     Returns:
         The model, on the CPU in evaluation mode, and its metadata, in which `r_mean` and `r_std` (if any) are tensors.
@@ -66,29 +72,28 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
     Raises:
         ValueError: the file is missing, truncated, altered, of another kind, or for another pose convention.
     """
-    path = pathlib.Path(path)
-    facts, tensors = _read(path)
-    if facts["pose_convention"] != POSE_CONVENTION:
-        raise ValueError(
-            f"`{path}` was trained on viewpoints '{facts['pose_convention']}', expected '{POSE_CONVENTION}'."
-        )
-    weights = {name.removeprefix(_WEIGHTS): value for name, value in tensors.items() if name.startswith(_WEIGHTS)}
-    try:
-        model = build_model(**facts["model"])
-        model.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(
-            f"`{path}` does not fit this version of the scene model `{facts['model']}`: {first_line}"
-        ) from error
+    facts, tensors = _read(pathlib.Path(path))
+    if facts["model"]["name"] in MAP_DECODERS:
+        raise ValueError(f"`{path}` holds a map decoder, not a scene model; name the encoder that it was trained on.")
+    model = _build(path, facts, tensors, MODELS)
     statistics = {key: tensors[_STATISTICS + key] for key in (R_MEAN, R_STD) if _STATISTICS + key in tensors}
-    return model.eval(), facts | statistics
+    return model, facts | statistics
 
 
-def model_settings(model: SceneModel) -> dict[str, Any]:
-    """Returns what `build_model` needs to make `model` anew: its registered name and its sizes."""
-    name = next(name for name, kind in MODELS.items() if type(model) is kind)
-    return {"name": name, **model.config}
+def load_map_decoder(path: str | pathlib.Path) -> tuple[MapDecoder, dict[str, Any]]:
+    """Reads a map decoder that `save_model` wrote; as `load_model`."""
+    facts, tensors = _read(pathlib.Path(path))
+    if facts["model"]["name"] in MODELS:
+        raise ValueError(
+            f"`{path}` holds a scene model, not a map decoder; `python -m gqn_rl.train_map` trains one on it."
+        )
+    return _build(path, facts, tensors, MAP_DECODERS), facts
+
+
+def model_settings(model: SceneModel | MapDecoder) -> dict[str, Any]:
+    """Returns what makes `model` anew: its registered name and its sizes."""
+    kinds: dict[str, Any] = {**MODELS, **MAP_DECODERS}
+    return {"name": next(name for name, kind in kinds.items() if type(model) is kind), **model.config}
 
 
 def package_version(name: str) -> str:
@@ -97,6 +102,26 @@ def package_version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _build(
+    path: str | pathlib.Path, facts: dict[str, Any], tensors: dict[str, torch.Tensor], kinds: dict[str, type[M]]
+) -> M:
+    """Makes the model that a file describes and gives it its weights; on the CPU in evaluation mode."""
+    if facts["pose_convention"] != POSE_CONVENTION:
+        raise ValueError(
+            f"`{path}` was trained on viewpoints '{facts['pose_convention']}', expected '{POSE_CONVENTION}'."
+        )
+    sizes = dict(facts["model"])
+    name = sizes.pop("name")
+    weights = {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
+    try:
+        model = kinds[name](**sizes)
+        model.load_state_dict(weights)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(f"`{path}` does not fit this version of the model `{facts['model']}`: {first_line}") from error
+    return model.eval()
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

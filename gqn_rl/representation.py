@@ -79,6 +79,11 @@ class SceneEncoder:
         views = Views(images[:, None], np.asarray(viewpoints, np.float32)[:, None]).to_torch(self.module.mean.device)
         return self.module(views).flatten(0, 1).cpu().numpy()
 
+    def to(self, device: str) -> SceneEncoder:
+        """Moves the network and returns this encoder."""
+        self.module.to(device)
+        return self
+
     def warn_if_drawn_differently(self, **versions: str) -> None:
         """Warns when pictures are drawn by another renderer or MuJoCo than those of pretraining.
 

@@ -7,12 +7,15 @@ python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,movi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
 import shlex
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,8 +25,8 @@ from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import ENV_IDS
 from gqn_rl.evaluate import action_repeat, random_return
-from gqn_rl.representation import load_encoder
-from gqn_rl.wrappers import make_vec_env, untrained_encoder
+from gqn_rl.representation import SceneEncoder, load_encoder
+from gqn_rl.wrappers import EncodingServer, make_vec_env, untrained_encoder
 
 
 @command("train_agent")
@@ -59,7 +62,9 @@ def main(cfg: DictConfig) -> None:
     how = {"settings": settings["agent"]["settings"], **{key: settings[key] for key in limits}}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs, env_kwargs=env_kwargs)
     if cfg.agent.name == "a3c":
-        model = train(folder, "a3c", make_training_envs, eval_envs, **how)
+        with encoding_server(encoder if cfg.agent.encoding_server else None) as client:
+            make_training_envs = functools.partial(make_training_envs, **client)
+            model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
         envs = make_training_envs(subprocesses=cfg.subprocesses, monitor_dir=folder / files.MONITOR_FOLDER)
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
@@ -67,6 +72,17 @@ def main(cfg: DictConfig) -> None:
     if cfg.gif:
         draw_rollout(folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed)
     eval_envs.close()
+
+
+@contextlib.contextmanager
+def encoding_server(encoder: SceneEncoder | None) -> Iterator[dict[str, Any]]:
+    """Serves an encoder, on a GPU where there is one; yields what the factory of a worker's environments is told."""
+    if encoder is None:
+        yield {}
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with EncodingServer(functools.partial(SceneEncoder.to, encoder, device)) as server:
+        yield {"encoder": server.client()}
 
 
 def warn_of_settings_without_effect(cfg: DictConfig, words: list[str]) -> None:

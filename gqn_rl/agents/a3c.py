@@ -8,24 +8,21 @@ Read from top to bottom: what a user holds (`A3C`), what each process does (`wor
     T    steps of a rollout (`n_steps`)
     N    environments that a worker steps side by side (1, unless the factory makes a vector environment)
 
-The main process deals out tickets, each the right to make one rollout and one update, and hears what came of them. So
-the step count is exact, no counter needs a lock, and a worker cannot apply its next update while the callbacks of its
-last one still run: with one worker everything happens in one order, always the same.
+The main process (`dealer.py`) deals out tickets, each the right to make some steps with an update after every T of
+them, and hears what came of it. So the step count is exact, no counter needs a lock, and a worker cannot go on to its
+next update while the callbacks of its last ticket run: with one worker everything happens in one order, always the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
-import json
 import math
 import pathlib
 import pickle
 import random
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import cloudpickle
@@ -38,8 +35,6 @@ from sb3_contrib.common.recurrent.policies import (
     RecurrentMultiInputActorCriticPolicy,
 )
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -54,13 +49,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from gqn_rl.agents.dealer import Dealer, Report
 from gqn_rl.agents.env_source import EnvSource, Source, make_source, make_vectorised
 from gqn_rl.agents.memory import empty_memory, forget, memory_of
-from gqn_rl.agents.worker_pool import Connection, WorkerLost, WorkerPool
+from gqn_rl.agents.worker_pool import Connection, WorkerPool
 from gqn_rl.interrupts import StopRequest
 
-_LOOKAHEAD = 2  # tickets a worker holds: one it works on, and one that lets it go on while its report is read
-_STEPS_PER_TICKET = 100  # about: hearing of every few steps would keep the main process busy
 _TOLD_OF_STEPS = ("episode", "is_success", "TimeLimit.truncated")  # entries of `info` that reach the main process
 
 
@@ -258,7 +252,7 @@ class A3C(OnPolicyAlgorithm):
             if isinstance(value, torch.Tensor):
                 value.share_memory_()
         with StopRequest() as stop:
-            dealer = _Dealer(self, callback, total_timesteps, log_interval, stop)
+            dealer = Dealer(self, callback, total_timesteps, log_interval, stop)
             with WorkerPool(work, dealer.worker_arguments, self.n_workers) as pool:
                 dealer.run(pool)
         callback.on_training_end()
@@ -266,174 +260,17 @@ class A3C(OnPolicyAlgorithm):
             raise KeyboardInterrupt(stop.signal_name)
         return self
 
-
-class Ticket(NamedTuple):
-    """The right to step one's environments `num_steps` times, with an update after every T of them."""
-
-    num_steps: int
-    learning_rate: float
-
-    def rollout_lengths(self, n_steps: int) -> list[int]:
-        """Returns T, T, …, and what remains.
-
-        >>> Ticket(12, 0.1).rollout_lengths(5)
-        [5, 5, 2]
-        """
-        return [min(n_steps, self.num_steps - first) for first in range(0, self.num_steps, n_steps)]
-
-
-class Report(NamedTuple):
-    """What came of a ticket.
-
-    Attributes:
-        rewards: as the environments gave them, float32 [N, num_steps].
-        dones: ends of episodes, bool [N, num_steps].
-        infos: of each step, a list of N dicts with the entries `_TOLD_OF_STEPS` alone.
-        num_updates: how often θ was updated.
-        losses: of the last update, means over its rollout, and the gradient's norm.
-        state: everything that the worker's next rollout depends on, besides θ; only with its last report.
-    """
-
-    rewards: np.ndarray
-    dones: np.ndarray
-    infos: list[list[dict[str, Any]]]
-    num_updates: int
-    losses: dict[str, float]
-    state: bytes | None
-
-
-class _Dealer:
-    """The main process's part of `learn`: deals out tickets, hears reports, runs callbacks, replaces lost workers."""
-
-    def __init__(
-        self, model: A3C, callback: BaseCallback, total_steps: int, log_interval: int | None, stop: StopRequest
-    ):
-        self._model, self._callback, self._log_interval, self._stop = model, callback, log_interval, stop
-        self._total_steps, self._undealt = total_steps, total_steps - model.num_timesteps  # environment steps
-        self._held: list[list[Ticket]] = [[] for _ in range(model.n_workers)]
-        self._states = dict(enumerate(model.worker_states))
-        model.worker_states = [None] * model.n_workers
-        self._num_restarts = 0
-        self._cancelled = False
-        self._seed = random.SystemRandom().getrandbits(32) if model.seed is None else model.seed
-
-    def worker_arguments(self, index: int) -> tuple[Any, ...]:
-        """Returns what `work` is called with: for a worker's first process the state it was left in, if any."""
-        model = self._model
+    def worker_arguments(self) -> tuple[Any, ...]:
+        """Returns what every worker is given: settings, all of the policy's weights, and what is shared."""
         told = [field.name for field in dataclasses.fields(Settings) if field.name != "source"]
-        settings = Settings(model.env.source, **{name: getattr(model, name) for name in told})  # type: ignore[union-attr]
-        seed = np.random.SeedSequence([self._seed, index, self._num_restarts, model.num_timesteps])
+        settings = Settings(self.env.source, **{name: getattr(self, name) for name in told})  # type: ignore[union-attr]
         weights = io.BytesIO()
-        torch.save(model.policy.state_dict(), weights)
-        shared = (model._theta, model.policy.optimizer)
-        state = self._states.pop(index, None)
-        return cloudpickle.dumps(settings), weights.getvalue(), *shared, int(seed.generate_state(1)[0]), state
+        torch.save(self.policy.state_dict(), weights)
+        return cloudpickle.dumps(settings), weights.getvalue(), self._theta, self.policy.optimizer
 
-    def run(self, pool: WorkerPool) -> None:
-        """Goes on until every ticket has been dealt and reported, or a callback ends it."""
-        with self._episode_file() as write_episode:
-            self._callback.on_rollout_start()
-            self._deal(pool, range(len(self._held)))
-            while any(self._held) and not self._cancelled:
-                for index, message in pool.receive():
-                    if isinstance(message, WorkerLost):
-                        self._replace(pool, message)
-                    elif not self._cancelled:
-                        self._hear(index, message, write_episode)
-                        self._deal(pool, [index])
-
-    def _deal(self, pool: WorkerPool, indices: Sequence[int]) -> None:
-        """Fills the hands of these workers; one that gets None instead of a ticket works on what it holds, and ends."""
-        for _ in range(_LOOKAHEAD):
-            for index in indices:
-                if len(self._held[index]) < _LOOKAHEAD:
-                    ticket = self._next_ticket()
-                    pool.send(index, ticket)
-                    self._held[index] += [ticket] if ticket else []
-
-    def _next_ticket(self) -> Ticket | None:
-        if self._undealt <= 0 or self._stop.signal_name is not None:
-            return None
-        model = self._model
-        whole = math.ceil(_STEPS_PER_TICKET / model.n_steps) * model.n_steps
-        num_steps = min(whole, math.ceil(self._undealt / model.n_envs))
-        ticket = Ticket(num_steps, model.lr_schedule(self._undealt / self._total_steps))
-        self._undealt -= num_steps * model.n_envs
-        return ticket
-
-    def _hear(self, index: int, report: Report, write_episode: Callable[[dict[str, float]], None]) -> None:
-        """Counts a rollout's steps and shows each to the callbacks, with the policy as it is after the update."""
-        model, callback, updates_before = self._model, self._callback, self._model.num_updates
-        ticket = self._held[index].pop(0)
-        model.worker_states[index] = report.state
-        model._copy.copy_(model._theta.detach())
-        model.num_updates += report.num_updates
-        for rewards, dones, infos in zip(report.rewards.T, report.dones.T, report.infos, strict=True):
-            model.num_timesteps += model.n_envs
-            model._update_info_buffer(infos, dones)
-            for info in infos:
-                if "episode" in info:
-                    write_episode(info["episode"])
-            callback.update_locals({"self": model, "rewards": rewards, "dones": dones, "infos": infos})
-            if not callback.on_step():
-                self._cancelled = True
-                return
-        callback.on_rollout_end()
-        model._update_current_progress_remaining(model.num_timesteps, self._total_steps)
-        if self._log_interval and model.num_updates // self._log_interval > updates_before // self._log_interval:
-            self._log(report, ticket)
-        if self._undealt > 0 or any(self._held):
-            callback.on_rollout_start()
-
-    def _log(self, report: Report, ticket: Ticket) -> None:
-        """Writes a row under the names that SB3 uses."""
-        logger, policy = self._model.logger, self._model.policy
-        for name, value in report.losses.items():
-            logger.record(f"train/{name}", value)
-        logger.record("train/learning_rate", ticket.learning_rate)
-        logger.record("train/n_updates", self._model.num_updates, exclude="tensorboard")
-        if hasattr(policy, "log_std"):
-            logger.record("train/std", torch.exp(policy.log_std).mean().item())
-        self._model.dump_logs(self._model.num_updates)
-
-    def _replace(self, pool: WorkerPool, lost: WorkerLost) -> None:
-        """Takes back the tickets of a worker that ended too early, and starts another in its place."""
-        held, self._held[lost.index] = self._held[lost.index], []
-        if not held:
-            return  # it had been told to end
-        if lost.fatal:
-            raise FloatingPointError(lost.error)
-        self._undealt += sum(ticket.num_steps for ticket in held) * self._model.n_envs
-        if self._stop.signal_name is not None:
-            return
-        self._num_restarts += 1
-        if self._num_restarts > self._model.max_restarts:
-            raise ChildProcessError(f"A3C {lost}\nThat is one more than `max_restarts`={self._model.max_restarts}.")
-        count = f"replacement {self._num_restarts} of at most {self._model.max_restarts}"
-        warnings.warn(f"A3C {lost}\nIt is replaced ({count}); what was learnt is kept.", RuntimeWarning, stacklevel=2)
-        pool.start(lost.index)
-        self._deal(pool, [lost.index])
-
-    @contextlib.contextmanager
-    def _episode_file(self) -> Iterator[Callable[[dict[str, float]], None]]:
-        """Opens the monitor file, if one is asked for, and yields the function that adds an episode to it."""
-        model = self._model
-        if model.monitor_file is None:
-            yield lambda episode: None
-            return
-        name, start_s = str(model.monitor_file), time.time()
-        file = pathlib.Path(name if name.endswith(Monitor.EXT) else f"{name}.{Monitor.EXT}")
-        is_new = model.num_timesteps == 0 or not file.exists()
-        if not is_new:  # its clock goes on, since readers put episodes in the order of time
-            start_s = json.loads(file.read_text().partition("\n")[0][1:])["t_start"]
-        header: dict[str, float | str] = {"t_start": start_s, "env_id": str(model.env.source)}  # type: ignore[union-attr]
-        writer = ResultsWriter(str(file), header, override_existing=is_new)
-        try:
-            yield lambda episode: writer.write_row(
-                {"r": episode["r"], "l": episode["l"], "t": round(time.time() - start_s, 6)}
-            )
-        finally:
-            writer.close()
+    def take_snapshot(self) -> None:
+        """Copies θ to this process's policy, which callbacks, `predict` and `save` see."""
+        self._copy.copy_(self._theta.detach())
 
 
 @dataclasses.dataclass(frozen=True)

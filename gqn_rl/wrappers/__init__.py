@@ -2,12 +2,14 @@
 
 from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
 from gqn_rl.wrappers.camera import CameraObservation
+from gqn_rl.wrappers.encoding_server import EncodingServer
 from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env, untrained_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 
 __all__ = [
     "REPRESENTATIONS",
     "CameraObservation",
+    "EncodingServer",
     "GQNObservationWrapper",
     "GQNVecEnv",
     "GQNVectorEnv",
