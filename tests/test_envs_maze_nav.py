@@ -20,12 +20,7 @@ from gqn_rl.envs.maze_motion import is_free
 from gqn_rl.envs.maze_nav import DISCRETE_ACTIONS, GOAL_DISTANCE_M, MOVE_M, TURN_RAD, MazeNavEnv
 from gqn_rl.wrappers import CameraObservation
 
-ENV_IDS = {
-    "gqn_rl/MazeNav-v0": 7,
-    "gqn_rl/MazeNav-7x7-v0": 7,
-    "gqn_rl/MazeNav-9x9-v0": 9,
-    "gqn_rl/MazeNav-11x11-v0": 11,
-}
+CELLS = {f"gqn_rl/MazeNav{size}-v0": cells for size, cells in (("", 7), ("-7x7", 7), ("-9x9", 9), ("-11x11", 11))}
 NUMBERS = {name: number for number, name in enumerate(DISCRETE_ACTIONS)}
 
 
