@@ -116,9 +116,11 @@ def _build(
     name = sizes.pop("name")
     weights = {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
     try:
+        if name not in kinds:
+            raise ValueError(f"its name must be one of {sorted(kinds)}, got {name!r}.")
         model = kinds[name](**sizes)
         model.load_state_dict(weights)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"`{path}` does not fit this version of the model `{facts['model']}`: {first_line}") from error
     return model.eval()

@@ -58,6 +58,20 @@ def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("served", [True, False])
+def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, served):
+    """The word agent=a3c changes the agent; what encodes for its workers is a setting; the folder is alike."""
+    sizes = ["model=gqn_debug", "agent.num_envs=2", "agent.settings.n_steps=4", "total_steps=400"]
+    words = ["agent=a3c", "repr=random_encoder", *sizes, "eval_every=400", "eval_episodes=2", "gif=false"]
+    done = train_agent(tmp_path, *words, f"agent.encoding_server={served}")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    folder = tmp_path / "runs/agents/jaco/random_encoder_moving_a3c_seed0"
+    with open(folder / files.EVAL_FILE, newline="") as file:
+        assert [row["env_steps"] for row in csv.DictReader(file)] == ["0", "400"]
+    assert (folder / "final_model.zip").exists() and (folder / "monitor/0.monitor.csv").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
     (["repr=sound"], "Valid: gqn, oracle, pixels, random_encoder"),
     (["camera=side"], "Valid: fixed, heldout, moving"),

@@ -9,8 +9,8 @@ Read from top to bottom: what a user holds (`A3C`), what each process does (`wor
     N    environments that a worker steps side by side (1, unless the factory makes a vector environment)
 
 The main process (`dealer.py`) deals out tickets, each the right to make some steps with an update after every T of
-them, and hears what came of it. So the step count is exact, no counter needs a lock, and a worker cannot go on to its
-next update while the callbacks of its last ticket run: with one worker everything happens in one order, always the same.
+them, and hears what came of it. So the step count is exact, no counter needs a lock, and a worker cannot make its
+next update while the callbacks of its last ticket run: with one worker all happens in one order, always the same.
 """
 
 from __future__ import annotations
