@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,16 @@ class MapJudge:
         """Fits on true maps, uint8 [N, H, W, 3], and their walls, bool [N, n, n]."""
         threshold = fit_threshold(cell_brightness(maps, walls.shape[-1]), walls)
         return cls(threshold, {name: constant_guess(walls, measure) for name, measure in MEASURES.items()})
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> MapJudge:
+        """Returns the judge that `facts` described."""
+        return cls(facts["threshold"], {name: np.array(guess) > 0 for name, guess in facts["guesses"].items()})
+
+    def facts(self) -> dict[str, Any]:
+        """Returns everything about it, JSON-ready, for the decoder's file."""
+        guesses = {name: guess.astype(int).tolist() for name, guess in self.guesses.items()}
+        return {"threshold": self.threshold, "guesses": guesses}
 
     def walls(self, maps: np.ndarray) -> np.ndarray:
         """Returns the walls that maps show, uint8 [N, H, W, 3] → bool [N, n, n]."""

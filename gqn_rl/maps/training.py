@@ -28,7 +28,8 @@ from gqn_rl.runlog import Every, RunLog
 MAP_FILE, SHEET_FILE = "map.safetensors", "sheet.png"
 """Files of a run's folder: the decoder, written when it is finished, and what it draws of held-out mazes."""
 ENCODER_DIGEST = "encoder_sha256"
-"""Entry of the decoder's metadata: which encoder file it belongs to; it can read the r of no other."""
+JUDGE = "judge"
+"""Entries of the decoder's metadata: which encoder's r it reads, and what reads walls out of its maps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def train_map(
                 metrics = evaluate_maps(decoder, heldout, judge)
                 log.log(step, metrics)
                 draw_sheet(run_dir / SHEET_FILE, decoder, heldout)
-    save_model(run_dir / MAP_FILE, decoder, metadata | {"step": total, "metrics": metrics})
+    save_model(run_dir / MAP_FILE, decoder, metadata | {"step": total, "metrics": metrics, JUDGE: judge.facts()})
     return metrics
 
 

@@ -1,0 +1,76 @@
+"""Analyses a pretrained maze GQN together with the map decoder that was trained on it; writes tables and figures.
+
+python -m gqn_rl.analyse what=map_accuracy encoder=runs/pretrain/maze map=runs/maps/maze data.root=data/maze
+python -m gqn_rl.analyse what=uncertainty encoder=runs/pretrain/maze map=runs/maps/maze data.root=data/maze
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from gqn_rl.cli import command, write_run_header
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.envs.maze import MazeScene
+from gqn_rl.maps import analyses
+from gqn_rl.maps.evaluation import MapJudge
+from gqn_rl.maps.mazes import encode_mazes, scene_settings
+from gqn_rl.maps.training import JUDGE, load_map_for
+from gqn_rl.models import GQN
+from gqn_rl.pretrain.hardware import pick_device
+from gqn_rl.representation import load_encoder
+
+
+@command("analyse")
+def main(cfg: DictConfig) -> None:
+    """Runs the analysis that `what` names and prints what came out."""
+    if cfg.what not in ANALYSES:
+        raise ValueError(f"`what` must be one of {', '.join(sorted(ANALYSES))}, got {cfg.what!r}.")
+    torch.manual_seed(cfg.seed)
+    out = pathlib.Path(cfg.out)
+    said = ANALYSES[cfg.what](cfg, out)
+    write_run_header(out, cfg)
+    print(f"{said}\nTables and figures: {out}")
+
+
+def map_accuracy(cfg: DictConfig, out: pathlib.Path) -> str:
+    """IoU of walls and PSNR of drawn maps by number of views."""
+    return analyses.map_accuracy(load_subject(cfg), out, np.random.default_rng(cfg.seed))
+
+
+def uncertainty(cfg: DictConfig, out: pathlib.Path) -> str:
+    """Predicted information gain as a picture, and the three checks of what it means."""
+    given: Any = OmegaConf.to_container(cfg.uncertainty)
+    settings = analyses.UncertaintySettings(**given | {"view_counts": tuple(given["view_counts"])})
+    return analyses.uncertainty(load_subject(cfg), out, np.random.default_rng(cfg.seed), settings)
+
+
+ANALYSES: dict[str, Callable[[DictConfig, pathlib.Path], str]] = {
+    "map_accuracy": map_accuracy,
+    "uncertainty": uncertainty,
+}
+"""Analyses by the name that `what=` takes."""
+
+
+def load_subject(cfg: DictConfig) -> analyses.Subject:
+    """Loads encoder and map decoder and encodes the held-out mazes."""
+    device = pick_device(cfg.device)
+    decoder, facts = load_map_for(cfg.map, cfg.encoder)
+    encoder = load_encoder(cfg.encoder, device=str(device), standardise=False)
+    model = encoder.module.model
+    if not isinstance(model, GQN):
+        raise ValueError(f"`encoder` {cfg.encoder} must be a GQN, got {encoder.metadata['model']['name']!r}.")
+    dataset = MultiViewDataset(cfg.data.root, "heldout")
+    settings = scene_settings(dataset.manifest)
+    mazes = encode_mazes(encoder, dataset, MazeScene(**settings), cfg.num_mazes)
+    judge = MapJudge.from_facts(facts[JUDGE])
+    return analyses.Subject(model, decoder.to(device), judge, mazes, dataset, settings["fovy_deg"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Trains a decoder that draws mazes from above out of a frozen GQN's r; a finished folder is left as it is.
+
+python -m gqn_rl.train_map encoder=runs/pretrain/maze data.root=data/maze
+python -m gqn_rl.train_map encoder=runs/pretrain/maze run_dir=runs/maps/soft train.sigma=1.0
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from gqn_rl.cli import command, write_run_header
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.envs.maze import MazeScene
+from gqn_rl.envs.maze_cameras import OVERHEAD_HEIGHT_M
+from gqn_rl.envs.maze_model import WALL_HEIGHT_M
+from gqn_rl.maps.mazes import encode_mazes, scene_settings
+from gqn_rl.maps.training import (
+    ENCODER_DIGEST,
+    MAP_FILE,
+    SHEET_FILE,
+    MapSettings,
+    encoder_digest,
+    is_finished,
+    train_map,
+)
+from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.pretrain.hardware import pick_device
+from gqn_rl.representation import load_encoder
+
+SHOWN = ("eval/wall_iou_1view", "eval/wall_iou_4view", "eval/wall_iou_16view", "eval/wall_iou_constant")
+"""Metrics printed at the end, where they exist."""
+
+
+@command("train_map")
+def main(cfg: DictConfig) -> None:
+    """Encodes the data's views, draws their true maps, and trains the decoder."""
+    if is_finished(cfg.run_dir, cfg.encoder):
+        print(f"`{cfg.run_dir}` is finished: {cfg.run_dir}/{MAP_FILE}. Another run_dir=... trains another map decoder.")
+        return
+    settings, device = MapSettings(seed=cfg.seed, **cfg.train), pick_device(cfg.device)
+    encoder = load_encoder(cfg.encoder, device=str(device), standardise=False)
+    splits = {name: MultiViewDataset(cfg.data.root, name) for name in ("heldout", "train")}
+    manifest = splits["train"].manifest
+    scene = MazeScene(**scene_settings(manifest))
+    torch.manual_seed(cfg.seed)
+    decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder)
+    write_run_header(cfg.run_dir, cfg)
+    print(f"Training a map decoder on r of {cfg.encoder}, into {cfg.run_dir}.")
+    heldout = encode_mazes(encoder, splits["heldout"], scene, cfg.eval_mazes)
+    mazes = encode_mazes(encoder, splits["train"], scene, cfg.num_mazes)
+    facts = {"encoder": str(cfg.encoder), ENCODER_DIGEST: encoder_digest(cfg.encoder), "seed": cfg.seed}
+    facts["dataset"] = {key: manifest[key] for key in ("scene", "scene_facts", "seed", "num_scenes")}
+    metrics = train_map(decoder, mazes, heldout, cfg.run_dir, settings, facts, device)
+    print(
+        "Held-out mazes: " + ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN if name in metrics) + "\n"
+        f"Decoder: {cfg.run_dir}/{MAP_FILE}, curves: {cfg.run_dir}/progress.csv, maps: {cfg.run_dir}/{SHEET_FILE}"
+    )
+
+
+def new_decoder(scene: MazeScene, representation_shape: tuple[int, ...], sizes: DictConfig) -> MapDecoder:
+    """Returns an untrained decoder for the scene's camera from above; its rays end between wall tops and floor."""
+    overhead = scene.overhead
+    depths = (OVERHEAD_HEIGHT_M - WALL_HEIGHT_M, OVERHEAD_HEIGHT_M)
+    viewpoint = overhead.pose.viewpoint.tolist()
+    plain: Any = OmegaConf.to_container(sizes)
+    return MapDecoder(representation_shape, viewpoint, overhead.fovy_deg, depths, image_size=scene.image_size, **plain)
+
+
+if __name__ == "__main__":
+    main()
