@@ -61,6 +61,13 @@ def test_the_same_generator_state_gives_the_same_maze():
     assert np.array_equal(one, other)
 
 
+def test_the_first_maze_is_the_one_that_data_sets_were_made_of():
+    """Maps are drawn again from a data set's seed: a change of what a seed gives orphans every data set."""
+    expected = [".......", "######.", ".#ooo..", ".#ooo#.", "..ooo#.", ".#####.", "......."]
+    areas = draw_layout(np.random.default_rng(0), 7).areas
+    assert ["".join("#.o"[area] for area in row) for row in areas] == expected
+
+
 def test_apart_cells_are_not_connected():
     """Cells that touch only at a corner are not connected; side by side they are."""
     assert not is_connected(MazeLayout(np.array([[1, 0], [0, 1]])))

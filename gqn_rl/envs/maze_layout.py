@@ -19,7 +19,7 @@ MAX_ROOMS = 2
 ROOM_CELLS = (3, 5)  # least and greatest side of a room
 EXTRA_CONNECTION_PROBABILITY = 0.3  # of openings beyond those that a tree needs: many mazes have loops
 DEAD_ENDS_SHARE = 0.5  # of mazes that keep corridors which lead nowhere
-LEAST_FREE_SHARE = 0.5
+LEAST_FREE_SHARE = 0.4
 """Mazes with less free space than this share of the inner cells are drawn again: a lone room is no maze."""
 CORRIDOR, ROOM = 1, 2
 """Entries of `MazeLayout.areas`; 0 is wall."""

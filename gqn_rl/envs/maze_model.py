@@ -24,7 +24,7 @@ WALL_TEXTURES = (
 )
 FLOOR_TEXTURES = (
     *("style_01/floor_blue_bright_d", "style_02/floor_green_bright_d", "style_03/floor_blue_bright_d"),
-    *("style_04/floor_orange_bright_d", "style_05/floor_orange_bright_d"),
+    *("style_04/floor_cyan_d", "style_04/floor_orange_bright_d", "style_05/floor_orange_bright_d"),
 )
 """DeepMind Lab's textures, out of labmaze's assets; one repeat a metre. None is red, the goal's colour."""
 TEXTURE_SIZE = 64  # pixels; the originals have 1024
