@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gqn_rl.checkpoint import model_settings
 from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
-from gqn_rl.models import SceneModel
+from gqn_rl.models import SceneModel, build_model
 from gqn_rl.pretrain import schedules
 from gqn_rl.pretrain.hardware import Workers, uses_bf16
 from gqn_rl.pretrain.metrics import nll_floor
@@ -112,7 +112,8 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a state; the model must have the same sizes."""
-        if state["model_settings"] != model_settings(self.model):
+        then = build_model(**state["model_settings"])  # settings that came later have the values that were meant
+        if model_settings(then) != model_settings(self.model):
             raise ValueError(
                 f"`model` differs from the run's ({state['model_settings']}, got {model_settings(self.model)}); "
                 "choose another `run_dir`."
