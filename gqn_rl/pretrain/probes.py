@@ -14,7 +14,7 @@ MAX_FEATURES = 4096
 
 _CHOOSING_SHARE = 0.25
 _SMALLEST_VARIANCE = 1e-10
-_COMPONENT = re.compile(r"_(x|y|z|red|green|blue)$")
+_COMPONENT = re.compile(r"_(x|y|z|red|green|blue|\d+_\d+)$")
 _COLOURS = ("red", "green", "blue")
 
 
@@ -79,7 +79,10 @@ def group_means(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
 
 
 def group_name(entry: str) -> str:
-    """Returns the thing that a state entry describes: `hand` for `hand_x`, `wall_colour` for `wall_red`."""
+    """Returns the thing that a state entry describes: `hand` for `hand_x`, `wall_colour` for `wall_red`.
+
+    Rows and columns of a grid are one thing: `wall` for `wall_3_0`.
+    """
     component = _COMPONENT.search(entry)
     thing = _COMPONENT.sub("", entry)
     return f"{thing}_colour" if component and component[1] in _COLOURS else thing
