@@ -225,7 +225,7 @@ def train_limit(setting: str, num_workers: int, folder: str) -> None:
     learner = Learner(cloudpickle.loads(settings), *others)
     while True:
         learner.synchronise()
-        learner.compute_gradient(learner.collect(model.n_steps))
+        learner.compute_gradient(learner.collect(model.n_steps), 0.01)
         learner.apply_gradient(7e-4)
 
 

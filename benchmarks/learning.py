@@ -110,7 +110,7 @@ class Experiment:
 MEMORY = {
     "task": "memory",
     "env": RepeatCue,
-    "num_steps": 240_000,
+    "num_steps": 400_000,
     "learning_rate": 3e-3,
     "envs_per_worker": 4,
 }
@@ -128,9 +128,9 @@ EXPERIMENTS = {
         task="pendulum",
         env="Pendulum-v1",
         policy="MlpPolicy",
-        num_steps=1_000_000,
-        settings={"n_steps": 32, "gamma": 0.9, "gae_lambda": 0.9, "use_rms_prop": False},
-        learning_rate=1e-3,
+        num_steps=1_500_000,
+        settings={"n_steps": 8, "gamma": 0.9, "gae_lambda": 0.9, "use_rms_prop": False},
+        learning_rate=5e-4,
         envs_per_worker=8,
         wrapper=with_small_rewards,
     ),

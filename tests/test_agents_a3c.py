@@ -129,7 +129,7 @@ def test_gradients_of_the_same_rollout_are_the_same_each_time():
     rollout = learner.collect(8)
     norms, gradients = [], []
     for _ in range(3):
-        norms.append(learner.compute_gradient(rollout)["grad_norm"])
+        norms.append(learner.compute_gradient(rollout, ENT_COEF)["grad_norm"])
         gradients.append(learner.theta.grad.clone())
     assert_same_norms(norms)
     assert torch.equal(gradients[0], gradients[2])
@@ -158,7 +158,7 @@ def test_the_norm_is_clipped_and_the_one_before_it_is_told():
     told, norms = [], []
     for max_grad_norm in (1e9, 0.01):
         _, learner = make_learner(max_grad_norm=max_grad_norm)
-        told.append(learner.compute_gradient(learner.collect(8))["grad_norm"])
+        told.append(learner.compute_gradient(learner.collect(8), ENT_COEF)["grad_norm"])
         norms.append(learner.theta.grad.norm().item())
     assert told[0] == told[1] == pytest.approx(norms[0], rel=1e-5)
     assert norms[1] == pytest.approx(0.01, rel=1e-3)
@@ -198,7 +198,7 @@ def test_standardised_advantages_have_the_gradient_of_standardised_advantages():
     """`normalize_advantage` changes the policy's part of the loss alone, to mean 0 and spread 1 of the advantages."""
     _, learner = make_learner(normalize_advantage=True)
     rollout = learner.collect(8)
-    losses = learner.compute_gradient(rollout)
+    losses = learner.compute_gradient(rollout, ENT_COEF)
     values, log_prob, _ = learner._evaluate(rollout)
     values = values.detach().numpy()
     last = rollout.last_values

@@ -48,8 +48,8 @@ def test_steps_of_vector_environments_are_rounded_up():
 
 def test_a_ticket_is_cut_into_rollouts():
     """T, T, and what remains."""
-    assert Ticket(12, 0.1).rollout_lengths(5) == [5, 5, 2]
-    assert Ticket(10, 0.1).rollout_lengths(5) == [5, 5]
+    assert Ticket(12, 0.1, 0.0).rollout_lengths(5) == [5, 5, 2]
+    assert Ticket(10, 0.1, 0.0).rollout_lengths(5) == [5, 5]
 
 
 def test_a_callback_that_returns_false_ends_the_training():

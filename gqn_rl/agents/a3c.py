@@ -78,7 +78,7 @@ class A3C(OnPolicyAlgorithm):
         n_steps: T, steps per rollout and update.
         gamma: discount factor.
         gae_lambda: λ of generalised advantage estimation; 1 gives the paper's n-step returns.
-        ent_coef: weight of the entropy bonus.
+        ent_coef: weight of the entropy bonus, or a function of the remaining share of the training.
         vf_coef: weight of the value loss.
         max_grad_norm: largest norm of a gradient.
         rms_prop_eps: ε of RMSprop.
@@ -113,7 +113,7 @@ class A3C(OnPolicyAlgorithm):
         n_steps: int = 5,
         gamma: float = 0.99,
         gae_lambda: float = 1.0,
-        ent_coef: float = 0.0,
+        ent_coef: float | Schedule = 0.0,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         rms_prop_eps: float = 1e-5,
@@ -143,7 +143,7 @@ class A3C(OnPolicyAlgorithm):
             n_steps=n_steps,
             gamma=gamma,
             gae_lambda=gae_lambda,
-            ent_coef=ent_coef,
+            ent_coef=ent_coef,  # type: ignore[arg-type]
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
             use_sde=False,
@@ -283,7 +283,6 @@ class Settings:
     n_steps: int
     gamma: float
     gae_lambda: float
-    ent_coef: float
     vf_coef: float
     max_grad_norm: float
     normalize_advantage: bool
@@ -314,7 +313,7 @@ def work(
         for num_steps in ticket.rollout_lengths(learner.settings.n_steps):
             learner.synchronise()
             rollout = learner.collect(num_steps)
-            losses = learner.compute_gradient(rollout)
+            losses = learner.compute_gradient(rollout, ticket.ent_coef)
             if not rollouts:
                 next_ticket = connection.recv()
             learner.apply_gradient(ticket.learning_rate)
@@ -391,7 +390,7 @@ class Learner:
         actions, rewards, targets, dones = (np.stack(part, axis=1) for part in zip(*steps, strict=True))
         return Rollout(_stack(observations), actions, rewards, targets, dones, infos_told, first_memory, last_values)
 
-    def compute_gradient(self, rollout: Rollout) -> dict[str, float]:
+    def compute_gradient(self, rollout: Rollout, ent_coef: float) -> dict[str, float]:
         """Sets the gradient of the loss −log π · A − ent_coef · H + vf_coef · (R − V)², all means over the rollout.
 
         Raises:
@@ -410,7 +409,7 @@ class Learner:
         policy_loss = -(log_prob * torch.from_numpy(advantages)).mean()
         entropy_loss = -entropy.mean()
         value_loss = nn.functional.mse_loss(values, returns)
-        loss = policy_loss + settings.ent_coef * entropy_loss + settings.vf_coef * value_loss
+        loss = policy_loss + ent_coef * entropy_loss + settings.vf_coef * value_loss
         self.gradient.zero_()  # in place: the policy's gradients and that of θ are all views of this vector
         loss.backward()
         norm = nn.utils.clip_grad_norm_([self.theta], settings.max_grad_norm).item()

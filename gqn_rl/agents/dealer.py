@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
+from stable_baselines3.common.utils import FloatSchedule
 
 from gqn_rl.agents.worker_pool import WorkerLost, WorkerPool
 from gqn_rl.interrupts import StopRequest
@@ -32,11 +33,12 @@ class Ticket(NamedTuple):
 
     num_steps: int
     learning_rate: float
+    ent_coef: float
 
     def rollout_lengths(self, n_steps: int) -> list[int]:
         """Returns T, T, …, and what remains.
 
-        >>> Ticket(12, 0.1).rollout_lengths(5)
+        >>> Ticket(12, 0.1, 0.0).rollout_lengths(5)
         [5, 5, 2]
         """
         return [min(n_steps, self.num_steps - first) for first in range(0, self.num_steps, n_steps)]
@@ -73,6 +75,7 @@ class Dealer:
         self._held: list[list[Ticket]] = [[] for _ in range(model.n_workers)]
         self._states = dict(enumerate(model.worker_states))
         model.worker_states = [None] * model.n_workers
+        self._ent_schedule = FloatSchedule(model.ent_coef)
         self._num_restarts = 0
         self._cancelled = False
         self._seed = random.SystemRandom().getrandbits(32) if model.seed is None else model.seed
@@ -111,7 +114,8 @@ class Dealer:
         model = self._model
         whole = math.ceil(_STEPS_PER_TICKET / model.n_steps) * model.n_steps
         num_steps = min(whole, math.ceil(self._undealt / model.n_envs))
-        ticket = Ticket(num_steps, model.lr_schedule(self._undealt / self._total_steps))
+        remaining = self._undealt / self._total_steps
+        ticket = Ticket(num_steps, model.lr_schedule(remaining), self._ent_schedule(remaining))
         self._undealt -= num_steps * model.n_envs
         return ticket
 
@@ -145,6 +149,7 @@ class Dealer:
         for name, value in report.losses.items():
             logger.record(f"train/{name}", value)
         logger.record("train/learning_rate", ticket.learning_rate)
+        logger.record("train/ent_coef", ticket.ent_coef)
         logger.record("train/n_updates", self._model.num_updates, exclude="tensorboard")
         if hasattr(policy, "log_std"):
             logger.record("train/std", torch.exp(policy.log_std).mean().item())

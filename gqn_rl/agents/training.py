@@ -54,7 +54,8 @@ def train(
         algorithm: one of `ALGORITHMS`.
         envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
-        settings: arguments of the algorithm; `net_arch`, `lstm` and `linear_schedule` may stand beside them.
+        settings: arguments of the algorithm; `net_arch`, `lstm`, and `falling`, names of settings that
+            fall linearly to 0, may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
         eval_episodes: episodes of an evaluation.
@@ -218,6 +219,6 @@ def _arguments(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
     policy += "LstmPolicy" if settings.pop("lstm", False) else "Policy"
     if "net_arch" in settings:
         settings["policy_kwargs"] = {"net_arch": list(settings.pop("net_arch"))}
-    if settings.pop("linear_schedule", False):
-        settings["learning_rate"] = LinearSchedule(settings["learning_rate"], 0.0, 1.0)
+    for name in settings.pop("falling", ()):
+        settings[name] = LinearSchedule(settings[name], 0.0, 1.0)
     return {"policy": policy, **settings}
