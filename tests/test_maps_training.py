@@ -30,19 +30,20 @@ def telling_mazes(count, seed):
     return known_mazes(walls, psi)
 
 
-@pytest.fixture
-def encoder_path(tmp_path):
-    save_model(tmp_path / "encoder.safetensors", tiny_gqn(), {"step": 1})
-    return tmp_path / "encoder.safetensors"
+@pytest.fixture(scope="module")
+def encoder_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    save_model(path, tiny_gqn(), {"step": 1})
+    return path
 
 
-@pytest.fixture
-def run_dir(tmp_path, encoder_path):
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, encoder_path):
     """A finished run of two steps."""
     facts = {"encoder": "x", ENCODER_DIGEST: encoder_digest(encoder_path)}
-    mazes = telling_mazes(8, 0)
-    train_map(tiny_decoder(25), mazes, mazes, tmp_path / "map", TWO_STEPS, facts, progress=False)
-    return tmp_path / "map"
+    mazes, folder = telling_mazes(8, 0), tmp_path_factory.mktemp("map")
+    train_map(tiny_decoder(25), mazes, mazes, folder, TWO_STEPS, facts, progress=False)
+    return folder
 
 
 def test_batches_sum_random_views():

@@ -58,14 +58,16 @@ def draw_sheet(path: pathlib.Path, decoder: MapDecoder, mazes: EncodedMazes) -> 
             r = mazes.representation(count, first)
             columns += [(f"sample, {_views(count)}", draw_maps(decoder, r, True)) for _ in range(SHEET_SAMPLES)]
     decoder.train(was_training)
-    rows = len(columns[0][1])
-    figure = Figure(figsize=(_SIDE_IN * len(columns), _SIDE_IN * rows + 0.3), layout="constrained")
-    panels = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (title, maps) in enumerate(columns):
-        panels[0, column].set_title(title, fontsize=9)
-        for row in range(rows):
-            panels[row, column].imshow(maps[row], interpolation="nearest")
-            panels[row, column].set_axis_off()
+    size, gap = mazes.maps.shape[1], 2
+    framed = [np.pad(maps, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=255) for _, maps in columns]
+    sheet = np.concatenate([np.concatenate(list(maps)) for maps in framed], axis=1)
+    height, width = np.array(sheet.shape[:2]) / (size + 2 * gap) * _SIDE_IN
+    figure = Figure(figsize=(width, height + 0.4))
+    panel = figure.add_axes((0, 0, 1, height / (height + 0.4)))
+    panel.imshow(sheet, interpolation="nearest", aspect="auto")
+    panel.set_axis_off()
+    for column, (title, _) in enumerate(columns):
+        panel.text((column + 0.5) * (size + 2 * gap), -gap, title, ha="center", va="bottom", fontsize=9)
     save(figure, path)
 
 
