@@ -13,7 +13,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor, load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from gqn_rl.agents.a3c import A3C, Ticket
+from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.dealer import Ticket
 from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, forkserver
 
 POLICIES = [("MlpPolicy", {"net_arch": [16]}), ("MlpLstmPolicy", {"net_arch": [16], "lstm_hidden_size": 16})]
@@ -224,8 +225,9 @@ def test_pictures_and_dictionaries_are_observations_too(policy, has_vector):
 
 
 def test_the_log_has_sb3s_names_and_the_schedule_its_values(tmp_path):
-    """Losses, episodes and clocks under the names of SB3; the learning rate falls with the remaining share."""
-    model = A3C("MlpPolicy", "CartPole-v1", lambda left: 0.001 * left, n_workers=1, seed=0)
+    """Losses, episodes and clocks under the names of SB3; learning rate and entropy bonus fall with what remains."""
+    falling = {"learning_rate": lambda left: 0.001 * left, "ent_coef": lambda left: 0.01 * left}
+    model = A3C("MlpPolicy", "CartPole-v1", **falling, n_workers=1, seed=0)
     model.set_logger(configure(str(tmp_path), ["csv"]))
     model.learn(400, log_interval=20)
     with open(tmp_path / "progress.csv", newline="") as file:
@@ -235,6 +237,7 @@ def test_the_log_has_sb3s_names_and_the_schedule_its_values(tmp_path):
     assert all(np.isfinite(float(rows[-1][name])) for name in names)
     assert [int(row["time/total_timesteps"]) for row in rows] == [100, 200, 300, 400]
     assert np.allclose([float(row["train/learning_rate"]) for row in rows], [0.001, 0.00075, 0.0005, 0.00025])
+    assert np.allclose([float(row["train/ent_coef"]) for row in rows], [0.01, 0.0075, 0.005, 0.0025])
 
 
 def test_tensorboard_gets_a_folder_for_each_training(tmp_path):
