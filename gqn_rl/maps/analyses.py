@@ -61,7 +61,7 @@ class UncertaintySettings:
     num_samples: int = 8
     choice_views: int = 10
     figure_mazes: int = 3
-    places_per_cell: int = 4
+    places_per_cell: int = 2
     num_headings: int = 8
     headings: str = "mean"
 

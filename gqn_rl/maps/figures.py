@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gqn_rl.maps.evaluation import draw_maps, view_counts
 from gqn_rl.maps.mazes import EncodedMazes
@@ -134,7 +135,6 @@ def draw_checks(
     left, middle, right = figure.subplots(1, 3)
     left.scatter(gains.ravel(), errors.ravel(), s=3, alpha=0.25, linewidths=0, color="#0072B2", rasterized=True)
     left.set(xlabel="predicted information gain (nats)", ylabel="squared error of the prediction")
-    left.set(xscale="log", yscale="log")
     _line(middle, fall, "gain_nats", "#0072B2", None)
     middle.set(xlabel="views of the maze", ylabel="predicted information gain (nats)")
     for name in dict.fromkeys(row["strategy"] for row in choice):
@@ -157,6 +157,7 @@ def _line(panel: Axes, rows: Sequence[Mapping[str, Any]], name: str, colour: str
     )
     panel.plot(views, value, color=colour, marker="o", markersize=3, label=label)
     panel.fill_between(views, low, high, color=colour, alpha=0.18, linewidth=0)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.spines[["top", "right"]].set_visible(False)
 
 
