@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 import gqn_rl
-from gqn_rl.analyse import ANALYSES
+from gqn_rl.analyse import ANALYSES, main
 from gqn_rl.checkpoint import load_map_decoder, save_model
 from gqn_rl.maps.analyses import UncertaintySettings
 from gqn_rl.maps.training import MapSettings
@@ -56,11 +56,11 @@ def test_impossible_analyses_are_refused(name, value):
         UncertaintySettings(**{name: value})
 
 
-def test_an_unknown_analysis_is_answered_with_the_known(tmp_path):
-    """In one sentence, before anything is loaded."""
-    done = run(tmp_path, "analyse", "what=maps encoder=x map=y")
-    assert done.returncode == 1
-    assert f"`what` must be one of {', '.join(sorted(ANALYSES))}, got 'maps'" in done.stderr
+@pytest.mark.parametrize("what", ["maps", "null"])
+def test_an_unknown_analysis_is_answered_with_the_known(what):
+    """In one sentence, before anything is loaded; also when none was named."""
+    with pytest.raises(ValueError, match=f"`what` must be one of {', '.join(sorted(ANALYSES))}, got"):
+        main.__wrapped__(configured("analyse", f"what={what}", "encoder=x", "map=y"))
 
 
 @pytest.mark.slow
