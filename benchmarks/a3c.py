@@ -45,15 +45,13 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3 import A2C
-from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch import nn
 
 import gqn_rl  # noqa: F401 (registers JacoReach)
-from gqn_rl.agents.a3c import A3C, Learner, _Dealer
-from gqn_rl.interrupts import StopRequest
+from gqn_rl.agents.a3c import A3C, Learner
 
 SECONDS, WARM_UP_S, START_S = 8.0, 1.0, 60.0
 FOREVER = 10**9  # steps
@@ -221,8 +219,9 @@ def train_limit(setting: str, num_workers: int, folder: str) -> None:
         if os.fork() == 0:
             break
     model = our_model(setting, 1, folder)
-    settings, *others, _ = _Dealer(model, CallbackList([]), FOREVER, None, StopRequest()).worker_arguments(0)
-    learner = Learner(cloudpickle.loads(settings), *others)
+    torch.distributions.Distribution.set_default_validate_args(False)  # as `work` does
+    settings, *others = model.worker_arguments()
+    learner = Learner(cloudpickle.loads(settings), *others, seed=0)
     while True:
         learner.synchronise()
         learner.compute_gradient(learner.collect(model.n_steps), 0.01)

@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         size = scene_settings["image_size"]
         dataset, heldout = open_splits(cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main)
         torch.manual_seed(cfg.seed)
-        model = build_model(**cfg.model, image_size=size)
+        model = build_model(**{**cfg.env.model, **cfg.model}, image_size=size)
         if workers.is_main:
             write_run_header(cfg.run_dir, cfg)
             print(f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")
