@@ -201,16 +201,16 @@ def make_env(setting: str, folder: str) -> gym.Env:
     return Counted(SETTINGS[setting].env(), folder)
 
 
-def our_model(setting: str, num_workers: int, folder: str) -> A3C:
+def our_model(setting: str, num_workers: int, folder: str, lstm: bool = True) -> A3C:
     """Builds our A3C."""
-    policy, kwargs = SETTINGS[setting].policy(lstm=True)
+    policy, kwargs = SETTINGS[setting].policy(lstm)
     env = functools.partial(make_env, setting, folder)
     return A3C(policy, env, n_steps=SETTINGS[setting].n_steps, n_workers=num_workers, policy_kwargs=kwargs)
 
 
-def train_ours(setting: str, num_workers: int, folder: str) -> None:
-    """Trains A3C."""
-    our_model(setting, num_workers, folder).learn(FOREVER)
+def train_ours(setting: str, num_workers: int, folder: str, lstm: bool = True) -> None:
+    """Trains A3C, with A2C's network where `lstm` is false."""
+    our_model(setting, num_workers, folder, lstm).learn(FOREVER)
 
 
 def train_limit(setting: str, num_workers: int, folder: str) -> None:
@@ -256,7 +256,13 @@ CONTESTANTS: dict[str, Callable[[str, int, str], None]] = {
     "a2c dummy": functools.partial(train_a2c, DummyVecEnv),
     "a2c subproc": functools.partial(train_a2c, functools.partial(SubprocVecEnv, start_method="fork")),
     "limit": train_limit,
+    "ours, no lstm": functools.partial(train_ours, lstm=False),
 }
+
+
+def contestants(setting: str) -> list[str]:
+    """Returns who takes part: A3C without an LSTM stands beside A2C only where the others have one."""
+    return [name for name in CONTESTANTS if name != "ours, no lstm" or SETTINGS[setting].hidden is None]
 
 
 # ---------------------------------------------------------------------------------------------------------- measuring
@@ -307,11 +313,11 @@ def print_table(rows: list[dict[str, str]]) -> None:
                 for row in rows
                 if (row["setting"], row["contestant"], int(row["workers"])) == (setting, name, n)
             )
-            for name in CONTESTANTS
+            for name in contestants(setting)
             for n in WORKERS
         }
         print(f"\n{setting:16}" + "".join(f"{f'{n} steps/s':>12}{'ours ÷ it':>11}" for n in WORKERS) + "   gain of 2")
-        for name in CONTESTANTS:
+        for name in contestants(setting):
             cells = [f"{medians[name, n]:12.0f}{medians['ours', n] / medians[name, n]:11.2f}" for n in WORKERS]
             print(f"  {name:14}" + "".join(cells) + f"{medians[name, 2] / medians[name, 1]:12.2f}")
 
@@ -333,7 +339,7 @@ def main() -> None:
             writer.writerow(["setting", "contestant", "workers", "steps_per_s"])
         for setting in sys.argv[3:] or SETTINGS:
             for num_workers in WORKERS:
-                for name in CONTESTANTS:
+                for name in contestants(setting):
                     writer.writerow([setting, name, num_workers, round(steps_per_s(name, setting, num_workers), 1)])
                     file.flush()
     with path.open(newline="") as file:

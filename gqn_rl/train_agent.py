@@ -86,12 +86,14 @@ def encoding_server(encoder: SceneEncoder | None) -> Iterator[dict[str, Any]]:
 
 
 def warn_of_settings_without_effect(cfg: DictConfig, words: list[str]) -> None:
-    """Warns of words of the command line that this representation does not read."""
+    """Warns of words of the command line that this representation or agent does not read."""
     given = {word.split("=")[0].lstrip("+") for word in words}
     by_encoder = {"model"} if cfg.encoder else set()
     unread = {"oracle": {"camera", "encoder"}, "pixels": {"encoder"}}.get(cfg.repr.name, by_encoder)
     for key in sorted(given & unread):
         warnings.warn(f"`{key}` has no effect with repr={cfg.repr.name} here.", stacklevel=2)
+    if "subprocesses" in given and cfg.agent.name == "a3c":
+        warnings.warn("`subprocesses` has no effect with agent=a3c: see `agent.settings.n_workers`.", stacklevel=2)
 
 
 if __name__ == "__main__":
