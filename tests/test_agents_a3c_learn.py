@@ -10,12 +10,12 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from gqn_rl.agents.a3c import A3C
 from gqn_rl.agents.dealer import Ticket
-from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, forkserver
+from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, forkserver, read_episodes
 
 POLICIES = [("MlpPolicy", {"net_arch": [16]}), ("MlpLstmPolicy", {"net_arch": [16], "lstm_hidden_size": 16})]
 
@@ -116,7 +116,7 @@ def test_without_the_environments_state_training_goes_on_with_new_episodes(sourc
     model = A3C.load(tmp_path / "model", source, monitor_file=tmp_path / "later.monitor.csv")
     assert model.worker_states == [None]
     model.learn(4, reset_num_timesteps=False)
-    assert model.num_timesteps == 6 and load_results(str(tmp_path))["l"].tolist() == [4]
+    assert model.num_timesteps == 6 and read_episodes(tmp_path)["l"].tolist() == [4]
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
@@ -254,12 +254,12 @@ def test_the_monitor_file_is_one_of_sb3s(tmp_path, name):
     """Every episode of all workers is in it once; continued training appends to it, later in time."""
     model = A3C("MlpPolicy", Echo, n_workers=2, seed=0, monitor_file=tmp_path / name)
     model.learn(400)
-    first = load_results(str(tmp_path))
+    first = read_episodes(tmp_path)
     assert set(first["l"]) == {3, 4} and 400 - 2 * 3 <= first["l"].sum() <= 400  # two may be unfinished
     model.learn(400, reset_num_timesteps=False)
-    both = load_results(str(tmp_path))
+    both = read_episodes(tmp_path)
     assert len(both) > len(first) and both["r"][: len(first)].tolist() == first["r"].tolist()
-    assert model.learn(7) and len(load_results(str(tmp_path))) <= 2  # a new training begins a new file
+    assert model.learn(7) and len(read_episodes(tmp_path)) <= 2  # a new training begins a new file
 
 
 def test_a_monitor_file_named_later_is_complete(tmp_path):
@@ -267,7 +267,7 @@ def test_a_monitor_file_named_later_is_complete(tmp_path):
     model = A3C("MlpPolicy", Echo, n_workers=1, seed=0).learn(7)
     model.monitor_file = tmp_path / "later.monitor.csv"
     model.learn(7, reset_num_timesteps=False)
-    assert load_results(str(tmp_path))["l"].tolist() == [4, 3]
+    assert read_episodes(tmp_path)["l"].tolist() == [4, 3]
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input

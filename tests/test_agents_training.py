@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.monitor import load_results
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents import training
@@ -21,6 +20,7 @@ from gqn_rl.agents.training import train as train_in
 from gqn_rl.envs.cameras import Fixed
 from gqn_rl.representation import random_encoder
 from gqn_rl.wrappers import make_vec_env
+from tests.tiny_envs import read_episodes
 
 CAMERA = Fixed((0.35, 0.0, 0.45), (0.0, 0.0, 0.0))
 SETTINGS = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "net_arch": [8], "device": "cpu"}
@@ -149,7 +149,7 @@ def test_a3c_leaves_the_same_folder_and_continues_in_it(tmp_path):
     assert [int(row["env_steps"]) for row in read(tmp_path, files.EVAL_FILE)] == [0, 400, 800]
     progress = [row for row in read(tmp_path, "progress.csv") if row["train/ent_coef"]]
     assert all(float(row["train/ent_coef"]) < 0.06 for row in progress) and float(progress[-1]["time/fps"]) > 0
-    assert files.is_finished(tmp_path, 800) and load_results(tmp_path / files.MONITOR_FOLDER)["l"].sum() >= 700
+    assert files.is_finished(tmp_path, 800) and read_episodes(tmp_path / files.MONITOR_FOLDER)["l"].sum() >= 700
 
 
 @pytest.mark.slow

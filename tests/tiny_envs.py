@@ -123,3 +123,9 @@ class Listener(BaseCallback):
         self.rewards.append(self.locals["rewards"].copy())
         self.num_timesteps_seen.append(self.model.num_timesteps)
         return self.stop_after is None or len(self.rewards) < self.stop_after
+
+
+def read_episodes(folder):
+    """Reads the monitor file of a folder as SB3's `load_results` would, which needs pandas: arrays "r", "l" and "t"."""
+    (file,) = folder.glob("*monitor.csv")
+    return np.atleast_1d(np.genfromtxt(file, delimiter=",", names=True, skip_header=1))
