@@ -68,7 +68,7 @@ def test_batches_pair_maps_with_their_mazes():
 @pytest.mark.slow
 def test_decoder_learns_walls_that_r_tells(tmp_path):
     """Where r states every wall, held-out maps come out far better than the best constant guess."""
-    settings = MapSettings(total_steps=400, batch_size=32, lr=3e-3, sigma=0.5, max_context=4, eval_every=0)
+    settings = MapSettings(total_steps=200, batch_size=32, lr=3e-3, sigma=0.5, max_context=4, eval_every=0)
     metrics = train_map(
         tiny_decoder(25), telling_mazes(500, 0), telling_mazes(50, 1), tmp_path, settings, {}, progress=False
     )

@@ -61,7 +61,7 @@ def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
 @pytest.mark.parametrize("served", [True, False])
 def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, served):
     """The word agent=a3c changes the agent; what encodes for its workers is a setting; the folder is alike."""
-    sizes = ["model=gqn_debug", "agent.num_envs=2", "agent.settings.n_steps=4", "total_steps=400"]
+    sizes = ["agent.num_envs=2", "agent.settings.n_steps=4", "total_steps=400"]
     words = ["agent=a3c", "repr=random_encoder", *sizes, "eval_every=400", "eval_episodes=2", "gif=false"]
     done = train_agent(tmp_path, *words, f"agent.encoding_server={served}")
     assert done.returncode == 0 and not done.stderr, done.stderr
