@@ -245,8 +245,16 @@ def test_the_server_closes_under_its_clients():
     assert isinstance(answer, ConnectionError) or answer.shape == (1, 3)
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """SIGINT raises KeyboardInterrupt, also where tests run in the background and inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
-def test_an_interrupted_request_does_not_answer_the_next():
+def test_an_interrupted_request_does_not_answer_the_next(ctrl_c_interrupts):
     """After Ctrl-C in the middle of a request, its late reply is not taken for the next one's."""
     encoder = SlowEncoder()
 
