@@ -4,7 +4,7 @@
     python -m gqn_rl.plot 'runs="runs/agents/jaco/*_moving_*"' out=results/figures/moving
     python -m gqn_rl.plot 'runs=[runs/monday,runs/tuesday]' out=results/figures/both
 
-Writes, for each environment and agent, `<env>_<agent>_steps` and `<env>_<agent>_hours` as .png and .svg, and
+Writes, for each environment and algorithm, `<env>_<algorithm>_steps` and `_hours` as .png and .svg, and
 `table.md` and `table.csv` over all of them.
 """
 
@@ -23,7 +23,7 @@ from gqn_rl.curves import Comparison, compare, draw_curves, load_runs, measure, 
 
 @command("plot")
 def main(cfg: DictConfig) -> None:
-    """Reads the runs, draws two figures for each environment and agent, writes the table and prints the paths."""
+    """Reads the runs, draws two figures for each environment and algorithm, writes the table and prints the paths."""
     out = Path(cfg.out)
     rng = np.random.default_rng(cfg.seed)
     comparisons = _compare_with_plain_warnings(cfg.runs)

@@ -3,6 +3,8 @@
 python -m gqn_rl.train_agent repr=oracle
 python -m gqn_rl.train_agent repr=gqn camera=moving seed=1
 python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,moving seed=0,1,2
+python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
+python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
 """
 
 from __future__ import annotations
@@ -42,18 +44,19 @@ def main(cfg: DictConfig) -> None:
     world = {"env_id": ENV_IDS[cfg.env.name], "camera": cfg.camera.name}
     env_kwargs = {"scene": settings["env"]["scene"], **settings["task"]}
     encoder = None
-    if cfg.repr.name == "gqn":
+    if cfg.repr.kind == "gqn":
         encoder = load_encoder(cfg.encoder or cfg.env.name)
-    elif cfg.repr.name == "random_encoder":
+    elif cfg.repr.kind == "random_encoder":
         network = load_encoder(cfg.encoder).metadata["model"] if cfg.encoder else settings["model"]
         encoder = untrained_encoder(network, **world, seed=cfg.seed, env_kwargs=env_kwargs)
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
-    facts = {key: settings[key] for key in ("seed", "encoder", "task")} | {"agent_settings": settings["agent"]}
+    view = {key: value for key, value in settings["repr"].items() if key not in ("name", "kind")}
+    facts = {key: settings[key] for key in ("seed", "encoder", "task")}
+    facts |= {"repr_settings": view, "agent_settings": settings["agent"]}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
 
-    view = {key: value for key, value in settings["repr"].items() if key != "name"}
-    make = functools.partial(make_vec_env, **world, repr=cfg.repr.name, encoder=encoder, **view)
+    make = functools.partial(make_vec_env, **world, repr=cfg.repr.kind, encoder=encoder, **view)
     eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=env_kwargs | {"render_mode": "rgb_array"})
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
@@ -89,7 +92,7 @@ def warn_of_settings_without_effect(cfg: DictConfig, words: list[str]) -> None:
     """Warns of words of the command line that this representation or agent does not read."""
     given = {word.split("=")[0].lstrip("+") for word in words}
     by_encoder = {"model"} if cfg.encoder else set()
-    unread = {"oracle": {"camera", "encoder"}, "pixels": {"encoder"}}.get(cfg.repr.name, by_encoder)
+    unread = {"oracle": {"camera", "encoder"}, "pixels": {"encoder"}}.get(cfg.repr.kind, by_encoder)
     for key in sorted(given & unread):
         warnings.warn(f"`{key}` has no effect with repr={cfg.repr.name} here.", stacklevel=2)
     if "subprocesses" in given and cfg.agent.name == "a3c":

@@ -1,4 +1,4 @@
-"""PPO and A3C in a run folder: what they write, how they resume; and when the extractor trains its encoder."""
+"""PPO, also with an LSTM, and A3C in a run folder: what they write and how they resume; when the extractor trains."""
 
 import csv
 import functools
@@ -10,7 +10,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents import training
@@ -30,14 +32,14 @@ NETWORK = {
 }  # fmt: skip
 
 
-def train(folder, total_steps, repr="oracle", **changes):
+def train(folder, total_steps, repr="oracle", algorithm="ppo", **changes):
     """Trains on Reacher with two environments; an update every 32 steps, an evaluation every 40."""
     envs, eval_envs = (make_vec_env("Reacher-v5", repr, CAMERA, num_envs=2, size=36) for _ in range(2))
     arguments = {
         "settings": SETTINGS, "total_steps": total_steps, "eval_every": 40, "eval_episodes": 2,
         "eval_seed": 100, "checkpoint_every": 40, "seed": 0,
     }  # fmt: skip
-    model = train_in(folder, "ppo", envs, eval_envs, **arguments | changes)
+    model = train_in(folder, algorithm, envs, eval_envs, **arguments | changes)
     envs.close()
     eval_envs.close()
     return model
@@ -64,6 +66,23 @@ def interrupting(log, at_step):
             os.kill(os.getpid(), signal.SIGINT)
 
     return log_and_interrupt
+
+
+class Recall(gym.Env):
+    """A cue, 1 or -1, is seen in the first step alone; acting on it in the third and last step is the only reward."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cue, self.t = int(self.np_random.integers(2)), 0
+        return np.array([2 * self.cue - 1, 0], np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        reward = float(self.t == 3 and action == self.cue)
+        return np.array([0, self.t / 3], np.float32), reward, self.t == 3, False, {}
 
 
 def read(folder, name):
@@ -138,6 +157,37 @@ def test_a_checkpoint_restores_the_random_states(finished, tmp_path):
         shutil.copytree(finished, tmp_path / name)
         weights.append(train(tmp_path / name, 224).policy.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_run_with_an_lstm_continues_from_its_checkpoint(tmp_path):
+    """RecurrentPPO goes on where it was, random states and all: two resumptions end with identical weights."""
+    settings = {key: value for key, value in SETTINGS.items() if key != "net_arch"}
+    settings |= {"lstm": True, "net_arch": [8], "policy_kwargs": {"lstm_hidden_size": 8}}
+    weights = []
+    train(tmp_path / "one", 64, algorithm="ppo_lstm", settings=settings)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for name in ("one", "two"):
+        model = train(tmp_path / name, 96, algorithm="ppo_lstm", settings=settings)
+        assert isinstance(model, RecurrentPPO) and model.num_timesteps == 96
+        weights.append(model.policy.state_dict())
+        assert [int(row["env_steps"]) for row in read(tmp_path / name, files.EVAL_FILE)] == [0, 64, 96]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.slow
+def test_the_lstm_recalls_what_ppo_cannot_know(tmp_path):
+    """The cue is out of sight when it counts: PPO is right half the time, RecurrentPPO with its state always."""
+    reached = {}
+    for algorithm in ("ppo", "ppo_lstm"):
+        settings = {"n_steps": 48, "batch_size": 96, "n_epochs": 10, "learning_rate": 3e-3, "net_arch": [16]}
+        settings |= {"device": "cpu", "lstm": algorithm == "ppo_lstm"}
+        model = train_in(
+            tmp_path / algorithm, algorithm, DummyVecEnv([Recall] * 8), DummyVecEnv([Recall] * 40), settings=settings,
+            total_steps=10_000, eval_every=10_000, eval_episodes=40, eval_seed=0, checkpoint_every=10_000, seed=0,
+        )  # fmt: skip
+        assert model.num_timesteps >= 10_000
+        reached[algorithm] = float(read(tmp_path / algorithm, files.EVAL_FILE)[-1]["mean_return"])
+    assert reached["ppo_lstm"] == 1.0 and 0.2 < reached["ppo"] < 0.8
 
 
 @pytest.mark.slow

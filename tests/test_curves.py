@@ -272,6 +272,32 @@ def test_seeds_that_share_no_steps_are_refused_by_name(tmp_path):
         rows_of(tmp_path)
 
 
+def test_an_agent_with_a_memory_stands_beside_the_same_agent_without(tmp_path):
+    """PPO with and without LSTM share oracle and figure, each under its label; other algorithms do not."""
+    write_run(tmp_path / "a", "oracle", [RANDOM, BEST, BEST, BEST])
+    write_run(tmp_path / "b", "pixels", [5, 5, 5, 5])
+    write_run(tmp_path / "c", "pixels", [5, 15, 15, 15], agent="ppo_lstm")
+    rows = rows_of(tmp_path)
+    assert list(rows) == ["oracle", "pixels", "pixels_lstm"]
+    assert (rows["pixels"].final.value, rows["pixels_lstm"].final.value) == (0.0, 50.0)
+    write_run(tmp_path / "d", "oracle", [RANDOM, BEST, BEST, BEST], agent="a3c")
+    assert [(c.agent, len(c.runs)) for c in compare(load_runs(tmp_path))] == [("a3c", 1), ("ppo", 3)]
+
+
+def test_ratios_are_taken_against_the_memory_where_it_was_run(tmp_path):
+    """Pixels need three times the steps of gqn_episode to 50 %, gqn twice; without it gqn is the ruler."""
+    write_run(tmp_path / "a", "oracle", [RANDOM, BEST, BEST, BEST])
+    write_run(tmp_path / "a", "gqn", [5, 5, 15, 15])
+    write_run(tmp_path / "a", "pixels", [5, 5, 5, 15])
+    write_run(tmp_path / "b", "gqn_episode", [5, 15, 15, 15])
+    rows = rows_of(tmp_path)
+    assert (rows["gqn"].ratio_50.value, rows["pixels"].ratio_50.value) == (pytest.approx(2), pytest.approx(3))
+    comparison = the_comparison(tmp_path)
+    write_markdown(tmp_path / "table.md", [comparison], list(rows.values()))
+    assert "ratio to gqn_episode, 50 %" in (tmp_path / "table.md").read_text()
+    assert rows_of(tmp_path / "a")["pixels"].ratio_50.value == pytest.approx(1.5)
+
+
 # ------------------------------------------------------------------------------------------------ figures and table
 
 

@@ -12,8 +12,11 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl.agents import run_folder as files
-from gqn_rl.wrappers import REPRESENTATIONS
 
+CHOICES = [
+    *("gqn", "gqn_episode", "gqn_window", "oracle", "pixels", "pixels_stack"),
+    *("random_encoder", "random_encoder_episode"),
+]
 SMALL = [
     "total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16",
     "agent.settings.batch_size=16", "agent.settings.n_epochs=1", "threads=1",
@@ -28,7 +31,7 @@ def train_agent(tmp_path, *words):
 
 
 @pytest.mark.parametrize("camera", ["fixed", "moving", "heldout"])
-@pytest.mark.parametrize("repr", REPRESENTATIONS)
+@pytest.mark.parametrize("repr", CHOICES)
 def test_every_choice_composes(repr, camera):
     """The run folder is named by the choices, and pixels have their own number of epochs."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
@@ -37,6 +40,48 @@ def test_every_choice_composes(repr, camera):
         assert cfg.agent.settings.n_epochs == (20 if repr == "oracle" else 10)
         changed = compose("train_agent", [f"repr={repr}", "agent.settings.n_epochs=1"])
         assert changed.agent.settings.n_epochs == 1
+
+
+def test_presets_are_known_representations_under_names_of_their_own():
+    """Kind and context of each name; run folders, which carry the name, never mix."""
+    expected = {
+        "gqn": ("gqn", "current"), "gqn_episode": ("gqn", "episode"), "gqn_window": ("gqn", "window"),
+        "random_encoder": ("random_encoder", "current"), "random_encoder_episode": ("random_encoder", "episode"),
+        "oracle": ("oracle", None), "pixels": ("pixels", None), "pixels_stack": ("pixels", None),
+    }  # fmt: skip
+    assert sorted(expected) == CHOICES
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        for name, (kind, context) in expected.items():
+            cfg = compose("train_agent", [f"repr={name}"])
+            assert (cfg.repr.name, cfg.repr.kind, cfg.repr.get("context")) == (name, kind, context)
+            assert cfg.repr.get("stack", 1) == (4 if name == "pixels_stack" else 1)
+
+
+def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
+    """A longer horizon than the arm's; the LSTM is the only difference; the command line still comes first."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        plain, lstm = (compose("train_agent", ["env=maze", "repr=pixels", f"agent={a}"]) for a in ("ppo", "ppo_lstm"))
+        assert lstm.agent.settings == {**plain.agent.settings, "lstm": True}
+        assert lstm.run_dir == "runs/agents/maze/pixels_moving_ppo_lstm_seed0"
+        assert plain.agent.settings.gamma > compose("train_agent", ["repr=pixels"]).agent.settings.gamma
+        words = ["env=maze", "agent=ppo_lstm", "agent.settings.gamma=0.5"]
+        assert compose("train_agent", words).agent.settings.gamma == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [
+    ["repr=pixels_stack"], ["repr=pixels", "agent=ppo_lstm"], ["repr=random_encoder_episode"],
+    ["repr=pixels_stack", "agent=a3c", "agent.settings.n_workers=1"],
+])  # fmt: skip
+def test_memory_rivals_run_in_a_maze(tmp_path, words):
+    """Each leaves evaluations under its own name, and a folder that says how its observations were made."""
+    sizes = [word for word in SMALL if not word.startswith("agent.") or "agent=a3c" not in words]
+    done = train_agent(tmp_path, "env=maze", *sizes, *words, "run_dir=run", "gif=false")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    run = json.loads((tmp_path / "run" / files.RUN_FILE).read_text())
+    assert f"repr={run['repr']}" == words[0] and (run["repr_settings"].get("stack") == 4) == ("stack" in words[0])
+    with open(tmp_path / "run" / files.EVAL_FILE, newline="") as file:
+        assert int(list(csv.DictReader(file))[-1]["env_steps"]) >= 64
 
 
 @pytest.mark.slow
@@ -73,7 +118,7 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
-    (["repr=sound"], "Valid: gqn, oracle, pixels, random_encoder"),
+    (["repr=sound"], "Valid: gqn, gqn_episode"),
     (["camera=side"], "Valid: fixed, heldout, moving"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
 ])  # fmt: skip

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.envs.cameras import Dome
-from gqn_rl.views import REPRESENTATION
+from gqn_rl.representation import seen_from_camera
+from gqn_rl.views import REPRESENTATION, VIEWPOINT
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
 from gqn_rl.wrappers.factory import random_views
 
@@ -126,6 +127,35 @@ def test_vector_environments_differ_by_repr_alone(tmp_path):
     assert set(spaces["pixels"]) == {"image", "viewpoint"} and set(spaces["gqn"]) == {"representation", "viewpoint"}
 
 
+def test_a_stack_holds_the_newest_views_of_this_episode_last_ones_too():
+    """Pictures and viewpoints, oldest first, zeros before the episode; the terminal observation is stacked likewise."""
+    settings = {"num_envs": 2, "seed": 3, "size": SIZE, "env_kwargs": {"max_episode_steps": 4}}
+    plain, stacked = (make_vec_env("Reacher-v5", "pixels", CAMERA, **settings, stack=n) for n in (1, 3))
+    width = {"image": 3, "viewpoint": 7}
+    assert {key: space.shape[-1] for key, space in stacked.observation_space.items()} == {"image": 9, "viewpoint": 21}
+    first, seen = plain.reset(), stacked.reset()
+    history = [{key: np.zeros_like(value) for key, value in first.items()}] * 2 + [first]
+    for step in range(1, 7):
+        action = np.full((2, 2), 0.5, np.float32)
+        (one, _, dones, infos), (seen, _, _, stacked_infos) = plain.step(action), stacked.step(action)
+        assert dones.all() == (step == 4)
+        for key in width if step == 4 else ():
+            last = [*(view[key][1] for view in history[-2:]), infos[1]["terminal_observation"][key]]
+            np.testing.assert_array_equal(stacked_infos[1]["terminal_observation"][key], np.concatenate(last, axis=-1))
+        if step == 4:
+            history = [{key: np.zeros_like(value) for key, value in one.items()}] * 2
+        history.append(one)
+        for key in width:
+            np.testing.assert_array_equal(seen[key], np.concatenate([view[key] for view in history[-3:]], axis=-1))
+
+
+@pytest.mark.parametrize("words", [{"repr": "oracle", "stack": 2}, {"repr": "pixels", "stack": 0}])
+def test_a_stack_without_effect_is_refused(words):
+    """Only pictures are stacked, and never fewer than one."""
+    with pytest.raises(ValueError, match="`stack` must be 1, or more with repr='pixels'"):
+        make_vec_env("Reacher-v5", camera=CAMERA, **words)
+
+
 @pytest.mark.slow
 def test_subprocesses_give_what_one_process_gives():
     """Spawned workers render the same views; the encoder runs in the main process."""
@@ -144,3 +174,43 @@ def test_random_views_are_varied_and_repeatable():
     assert one.images.shape == (10, SIZE, SIZE, 3) and one.viewpoints.shape == (10, 7)
     np.testing.assert_array_equal(one.images, two.images)
     assert len(np.unique(one.viewpoints, axis=0)) == 10
+
+
+class PlanEncoder(FakeEncoder):
+    """Stands for an encoder whose r is a plan of 8 m."""
+
+    plan_width_m = 8.0
+
+    def __init__(self):
+        self.representation_shape = (2, 4, 4)
+
+    def encode_views(self, images, viewpoints):
+        """Returns a plan that differs between squares and between pictures."""
+        squares = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
+        return squares * images.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None, None] / 255
+
+
+@pytest.mark.parametrize("frame", [None, "camera", "world"])
+def test_a_plan_is_turned_to_the_camera_unless_the_world_frame_is_asked_for(frame):
+    """Twin and wrapper agree; the camera's frame is the world's plan turned by `seen_from_camera`."""
+    env = GQNObservationWrapper(camera_env(50), PlanEncoder(), context="episode", frame=frame)
+    world = GQNObservationWrapper(camera_env(50), PlanEncoder(), context="episode", frame="world")
+    twin = GQNVecEnv(DummyVecEnv([lambda: camera_env(50)]), PlanEncoder(), context="episode", frame=frame)
+    twin.seed(3)
+    batch, (one, _), (whole, _) = twin.reset(), env.reset(seed=3), world.reset(seed=3)
+    for action in actions()[:5, 0]:
+        assert_same({key: value[0] for key, value in batch.items()}, one)
+        expected = whole[REPRESENTATION]
+        if frame != "world":
+            expected = seen_from_camera(expected[None], whole[VIEWPOINT][None], 8.0)[0]
+        np.testing.assert_allclose(one[REPRESENTATION], expected, rtol=1e-5, atol=1e-6)
+        batch = twin.step(action[None])[0]
+        one, whole = env.step(action)[0], world.step(action)[0]
+
+
+def test_a_frame_that_cannot_be_is_refused():
+    """The camera's frame needs a plan, and frames have names."""
+    with pytest.raises(ValueError, match="`frame` 'camera' needs an encoder whose r is a plan"):
+        GQNObservationWrapper(camera_env(50), FakeEncoder(), frame="camera")
+    with pytest.raises(ValueError, match="`frame` must be null or one of"):
+        GQNObservationWrapper(camera_env(50), PlanEncoder(), frame="body")

@@ -1,4 +1,4 @@
-"""Trains an agent, SB3's PPO or our A3C, in a run folder that the same command continues."""
+"""Trains an agent, PPO with or without an LSTM or our A3C, in a run folder that the same command continues."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -24,7 +25,7 @@ from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog, write_atomic
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a3c": A3C}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentPPO, "a3c": A3C}
 """Agents by the names that configs call them."""
 
 

@@ -1,8 +1,8 @@
-"""The comparison: runs grouped by environment and agent, and the scale on which they are scored.
+"""The comparison: runs grouped by environment and algorithm, and the scale on which they are scored.
 
 Score = 100 * (return - random) / (oracle - random). `random` is the mean return of a random agent on the evaluation
 seeds, from `run.json`. `oracle` is what agents on the true state end with: each oracle run's final return, averaged
-over the oracle runs of the same environment and agent. A run's final value is the mean of its last
+over the oracle runs of the same environment and algorithm. A run's final value is the mean of its last
 `NUM_FINAL_EVALUATIONS` evaluations.
 """
 
@@ -18,21 +18,25 @@ from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import on_common_grid
 
 ORACLE = "oracle"
-REFERENCE = "gqn"
-"""The representation that ratios are taken against."""
+REFERENCES = ("gqn_episode", "gqn")
+"""The representations that ratios are taken against: the first that was run."""
 NUM_FINAL_EVALUATIONS = 3
 FEW_SEEDS = 5
 """Below this many seeds an interval is too narrow to be relied on."""
-REPR_ORDER = (ORACLE, REFERENCE, "pixels", "vae", "random_encoder")
+LABEL_ORDER = (
+    *(ORACLE, "gqn", "gqn_window", "gqn_episode"),
+    *("pixels", "pixels_stack", "pixels_lstm", "vae", "random_encoder", "random_encoder_episode"),
+)
 
 Axis = Literal["env_steps", "hours"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The runs of one environment and one agent, with the returns that score 0 and 100.
+    """The runs of one environment and one algorithm, with the returns that score 0 and 100.
 
     Attributes:
+        agent: the algorithm; runs with and without an LSTM stand side by side, told apart by `Run.label`.
         random_return: scores 0.
         oracle_return: scores 100; None when scores cannot be formed, and returns then stay as they are.
     """
@@ -46,17 +50,23 @@ class Comparison:
     @property
     def cameras(self) -> list[str]:
         """Cameras to compare under: all that a run other than the oracle has looked through."""
-        looking = {run.camera for run in self.runs if run.repr != ORACLE}
+        looking = {run.camera for run in self.runs if run.label != ORACLE}
         return sorted(looking or {run.camera for run in self.runs})
 
+    @property
+    def reference(self) -> str:
+        """The label that ratios are taken against."""
+        labels = {run.label for run in self.runs}
+        return next((name for name in REFERENCES if name in labels), REFERENCES[-1])
+
     def cells(self, camera: str) -> dict[str, list[Run]]:
-        """Returns the runs under `camera` by representation.
+        """Returns the runs under `camera` by label.
 
         The oracle never looks through its camera, so where it was not run under this one, another's runs stand in.
         """
-        reprs = sorted({run.repr for run in self.runs}, key=_rank)
-        cells = {name: [run for run in self.runs if (run.repr, run.camera) == (name, camera)] for name in reprs}
-        oracles = [run for run in self.runs if run.repr == ORACLE]
+        labels = sorted({run.label for run in self.runs}, key=_rank)
+        cells = {name: [run for run in self.runs if (run.label, run.camera) == (name, camera)] for name in labels}
+        oracles = [run for run in self.runs if run.label == ORACLE]
         if oracles and not cells[ORACLE]:
             stand_in = min(run.camera for run in oracles)
             cells[ORACLE] = [run for run in oracles if run.camera == stand_in]
@@ -85,9 +95,9 @@ class Comparison:
 
 
 def compare(runs: list[Run]) -> list[Comparison]:
-    """Groups runs by environment and agent and finds the returns that score 0 and 100; warns when there are none."""
-    groups = sorted({(run.env, run.agent) for run in runs})
-    return [_comparison(env, agent, [r for r in runs if (r.env, r.agent) == (env, agent)]) for env, agent in groups]
+    """Groups runs by environment and algorithm, finds the returns that score 0 and 100, and warns of missing ones."""
+    groups = sorted({(run.env, run.algorithm) for run in runs})
+    return [_comparison(*group, [run for run in runs if (run.env, run.algorithm) == group]) for group in groups]
 
 
 def final_value(values: np.ndarray) -> float:
@@ -97,7 +107,7 @@ def final_value(values: np.ndarray) -> float:
 
 def _comparison(env: str, agent: str, runs: list[Run]) -> Comparison:
     random_return = float(np.mean([run.random_return for run in runs]))
-    oracle_finals = [final_value(run.returns) for run in runs if run.repr == ORACLE]
+    oracle_finals = [final_value(run.returns) for run in runs if run.label == ORACLE]
     oracle_return = float(np.mean(oracle_finals)) if oracle_finals else None
     if oracle_return is None:
         warnings.warn(f"{env} with {agent} has no oracle run: returns are shown, not scores.", stacklevel=3)
@@ -108,5 +118,5 @@ def _comparison(env: str, agent: str, runs: list[Run]) -> Comparison:
     return Comparison(env, agent, tuple(runs), random_return, oracle_return)
 
 
-def _rank(repr_name: str) -> tuple[int, str]:
-    return (REPR_ORDER.index(repr_name) if repr_name in REPR_ORDER else len(REPR_ORDER), repr_name)
+def _rank(label: str) -> tuple[int, str]:
+    return (LABEL_ORDER.index(label) if label in LABEL_ORDER else len(LABEL_ORDER), label)

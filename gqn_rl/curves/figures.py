@@ -15,21 +15,34 @@ from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Axis, Com
 from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import bootstrap, iqm, percentile_interval
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; a representation has the same one in every figure.
+# Okabe and Ito's colours, which the colour-blind can tell apart; a representation has the same one in every figure, and
+# its variants, which look back, have a line style too.
 COLOURS = {
     "oracle": "#000000",
     "gqn": "#0072B2",
+    "gqn_window": "#56B4E9",
+    "gqn_episode": "#0072B2",
     "pixels": "#D55E00",
+    "pixels_stack": "#E69F00",
+    "pixels_lstm": "#D55E00",
     "vae": "#009E73",
     "random_encoder": "#CC79A7",
+    "random_encoder_episode": "#CC79A7",
 }
+LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-."}
+"""By the last word of a label; all others are drawn through."""
 OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
 LABELS = {
     "oracle": "true state (oracle)",
     "gqn": "GQN representation",
+    "gqn_window": "GQN, last 4 views",
+    "gqn_episode": "GQN, all views since reset",
     "pixels": "raw pixels",
+    "pixels_stack": "raw pixels, last 4",
+    "pixels_lstm": "raw pixels, LSTM",
     "vae": "VAE representation",
     "random_encoder": "untrained encoder",
+    "random_encoder_episode": "untrained, all views since reset",
 }
 AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
 PANEL_SIZE_IN = (4.4, 3.4)
@@ -65,7 +78,8 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
     unknown = [name for name in cells if name not in COLOURS]
     spare = {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
     for name, runs in cells.items():
-        _draw_cell(panel, comparison, runs, axis, COLOURS.get(name) or spare[name], LABELS.get(name, name), rng)
+        look = {"color": COLOURS.get(name) or spare[name], "linestyle": LINE_STYLES.get(name.rpartition("_")[2], "-")}
+        _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), rng)
     references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
     for reference in references:
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
@@ -78,21 +92,21 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
 
 
 def _draw_cell(
-    panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, colour: str, label: str, rng: np.random.Generator
+    panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str, rng: np.random.Generator
 ) -> None:
     """Draws single seeds thin, their interquartile mean thick, and its bootstrap interval as a band."""
     grid, scores = comparison.curves(runs, axis)
     seeds = f"{label}, {len(runs)} seed{'s' if len(runs) > 1 else ''}"
     for run in runs:
-        panel.plot(getattr(run, axis), comparison.score(run.returns), color=colour, linewidth=0.6, alpha=0.4)
+        panel.plot(getattr(run, axis), comparison.score(run.returns), **look, linewidth=0.6, alpha=0.4)
     if len(grid) == 0:  # seeds that share no hour have no common curve
-        panel.plot([], [], color=colour, label=seeds)
+        panel.plot([], [], **look, label=seeds)
         return
     marker = "o" if len(grid) == 1 else None
-    panel.plot(grid, iqm(scores), color=colour, linewidth=1.8, marker=marker, markersize=3, label=seeds)
+    panel.plot(grid, iqm(scores), **look, linewidth=1.8, marker=marker, markersize=3, label=seeds)
     samples = bootstrap(iqm, [scores], rng)
     if samples is not None:
-        panel.fill_between(grid, *percentile_interval(samples), color=colour, alpha=0.18, linewidth=0)
+        panel.fill_between(grid, *percentile_interval(samples), color=look["color"], alpha=0.18, linewidth=0)
 
 
 def _caption(comparison: Comparison, axis: Axis) -> str:

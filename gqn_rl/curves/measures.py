@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from gqn_rl.curves.comparison import REFERENCE, Comparison, final_value
+from gqn_rl.curves.comparison import Comparison, final_value
 from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import Estimate, estimate, first_crossing, iqm, mean_height
 
@@ -22,11 +22,12 @@ class Row:
 
     Attributes:
         num_steps: environment steps that every seed of the cell has reached.
+        final_return: return after training.
         final: score after training (a return when there is no oracle).
         area: mean score over the steps that all cells of the camera have reached.
         success: share of successful episodes after training, in [0, 1].
         steps_50, steps_80: environment steps until the IQM curve first reaches that score; infinity when it never does.
-        ratio_50, ratio_80: those steps divided by the ones of `gqn`; NaN when neither gets there or there is no `gqn`.
+        ratio_50, ratio_80: those steps divided by the reference's; NaN when neither gets there or there is no such run.
     """
 
     env: str
@@ -35,6 +36,7 @@ class Row:
     repr: str
     seeds: int
     num_steps: int
+    final_return: Estimate
     final: Estimate
     area: Estimate
     success: Estimate
@@ -68,6 +70,7 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
         name,
         seeds=len(runs),
         num_steps=int(grid[-1]),
+        final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], rng),
         final=estimate(iqm, [comparison.final_scores(runs)], rng),
         area=estimate(lambda s: mean_height(grid[early], iqm(s)[early]), [scores], rng),
         success=estimate(iqm, [np.array([final_value(run.success) for run in runs])], rng),
@@ -83,9 +86,9 @@ def _steps_and_ratio(
         return UNDEFINED, UNDEFINED
     grid, scores = comparison.curves(cells[name])
     steps = estimate(partial(_steps_to, grid, level), [scores], rng)
-    if name == REFERENCE or REFERENCE not in cells:
+    if name == comparison.reference or comparison.reference not in cells:
         return steps, UNDEFINED
-    reference_grid, reference_scores = comparison.curves(cells[REFERENCE])
+    reference_grid, reference_scores = comparison.curves(cells[comparison.reference])
 
     def ratio(scores: np.ndarray, reference_scores: np.ndarray) -> float:
         return ratio_of_steps(_steps_to(grid, level, scores), _steps_to(reference_grid, level, reference_scores))

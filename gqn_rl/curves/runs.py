@@ -14,6 +14,8 @@ import numpy as np
 
 NUMERIC_COLUMNS = ("env_steps", "wall_clock_s", "mean_return")
 """Columns of `eval.csv` that every evaluation fills; `success_rate` and `returns` may be empty."""
+MEMORY = "_lstm"
+"""Ending of the names of agents that are another agent with a memory of its own."""
 ADVICE = "train the agent again or leave its folder out"
 
 
@@ -51,6 +53,16 @@ class Run:
     returns: np.ndarray
     success: np.ndarray
     num_episodes: int
+
+    @property
+    def algorithm(self) -> str:
+        """The agent's name without its memory: what runs that may be compared have in common."""
+        return self.agent.removesuffix(MEMORY)
+
+    @property
+    def label(self) -> str:
+        """What tells the runs of a comparison apart: the representation, and whether the agent has a memory."""
+        return self.repr + self.agent[len(self.algorithm) :]
 
 
 def load_runs(places: str | Path | Iterable[str | Path]) -> list[Run]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, REFERENCE, Comparison
+from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Comparison
 from gqn_rl.curves.measures import LEVELS, Row
 from gqn_rl.curves.statistics import Estimate
 
@@ -45,9 +45,11 @@ def write_markdown(path: Path, comparisons: Sequence[Comparison], rows: Sequence
 
 def _section(comparison: Comparison, rows: list[Row]) -> str:
     score = "score" if comparison.oracle_return is not None else "return"
-    header = ["camera", "repr", "seeds", "steps", f"final {score}", f"mean {score}", "success"]
-    header += [f"steps to {level} %" for level in LEVELS] + [f"ratio to {REFERENCE}, {level} %" for level in LEVELS]
-    references = {row.camera: row for row in rows if row.repr == REFERENCE}
+    header = ["camera", "repr", "seeds", "steps", "final return", f"final {score}", f"mean {score}", "success"]
+    header += [f"steps to {level} %" for level in LEVELS] + [
+        f"ratio to {comparison.reference}, {level} %" for level in LEVELS
+    ]
+    references = {row.camera: row for row in rows if row.repr == comparison.reference}
     lines = [f"## {comparison.env}, {comparison.agent}", "", _line(header), _line(["---"] * len(header))]
     lines += [_line(_cells(row, references.get(row.camera))) for row in rows]
     lines += ["", *_notes(comparison, rows)]
@@ -63,6 +65,7 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
         row.repr,
         str(row.seeds),
         f"{row.num_steps:,}",
+        _show(row.final_return, "{:.2f}".format),
         _show(row.final, "{:.1f}".format),
         _show(row.area, "{:.1f}".format),
         _show(row.success, "{:.0%}".format),
@@ -117,7 +120,7 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
     )
     if min(row.seeds for row in rows) < FEW_SEEDS:
         notes.append(f"Fewer than {FEW_SEEDS} seeds in some rows: their intervals are too narrow to rely on.")
-    costs = {(run.repr, run.pretraining) for run in comparison.runs if run.pretraining}
+    costs = {(run.label, run.pretraining) for run in comparison.runs if run.pretraining}
     notes += [f"Pretraining of {name}, not in the steps: {cost}" for name, cost in sorted(costs)]
     return [f"- {note}" for note in notes]
 

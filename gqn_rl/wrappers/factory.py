@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.representation import SceneEncoder, random_encoder
@@ -63,6 +63,7 @@ def make_vec_env(
     subprocesses: bool = False,
     monitor_dir: str | pathlib.Path | None = None,
     size: int | None = None,
+    stack: int = 1,
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
@@ -78,11 +79,15 @@ def make_vec_env(
         subprocesses: one spawned process per environment instead of all in this one; the encoder stays in this one.
         monitor_dir: folder of Stable-Baselines3's monitor files, appended to where they exist; None writes none.
         size: as for `make_env`.
+        stack: with repr="pixels", how many of the newest pictures and viewpoints are seen at once, the oldest first:
+            images [H, W, 3 * stack] and viewpoints [7 * stack], 0 where the episode is younger.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNVecEnv`.
     """
     if num_envs < 1:
         raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+    if stack < 1 or (stack > 1 and repr != "pixels"):
+        raise ValueError(f"`stack` must be 1, or more with repr='pixels', got {stack} with repr={repr!r}.")
     encoder = _encoder_for(repr, encoder, representation)
     make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
@@ -91,7 +96,9 @@ def make_vec_env(
     ]
     envs: VecEnv = SubprocVecEnv(starts, start_method="spawn") if subprocesses else DummyVecEnv(starts)
     envs.seed(seed)
-    return envs if encoder is None else GQNVecEnv(envs, encoder, **representation)
+    if encoder is not None:
+        return GQNVecEnv(envs, encoder, **representation)
+    return VecFrameStack(envs, stack) if stack > 1 else envs
 
 
 def untrained_encoder(
