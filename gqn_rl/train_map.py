@@ -26,6 +26,7 @@ from gqn_rl.maps.training import (
     is_finished,
     train_map,
 )
+from gqn_rl.models.gqn import PLAN
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.pretrain.hardware import pick_device
 from gqn_rl.representation import load_encoder
@@ -46,7 +47,8 @@ def main(cfg: DictConfig) -> None:
     manifest = splits["train"].manifest
     scene = MazeScene(**scene_settings(manifest))
     torch.manual_seed(cfg.seed)
-    decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder)
+    is_plan = encoder.metadata["model"].get("encoder") == PLAN
+    decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder, is_plan)
     write_run_header(cfg.run_dir, cfg)
     print(f"Training a map decoder on r of {cfg.encoder}, into {cfg.run_dir}.")
     heldout = encode_mazes(encoder, splits["heldout"], scene, cfg.eval_mazes)
@@ -60,13 +62,16 @@ def main(cfg: DictConfig) -> None:
     )
 
 
-def new_decoder(scene: MazeScene, representation_shape: tuple[int, ...], sizes: DictConfig) -> MapDecoder:
+def new_decoder(
+    scene: MazeScene, representation_shape: tuple[int, ...], sizes: DictConfig, r_is_plan: bool
+) -> MapDecoder:
     """Returns an untrained decoder for the scene's camera from above; its rays end between wall tops and floor."""
     overhead = scene.overhead
     depths = (OVERHEAD_HEIGHT_M - WALL_HEIGHT_M, OVERHEAD_HEIGHT_M)
     viewpoint = overhead.pose.viewpoint.tolist()
     plain: Any = OmegaConf.to_container(sizes)
-    return MapDecoder(representation_shape, viewpoint, overhead.fovy_deg, depths, image_size=scene.image_size, **plain)
+    plain |= {"image_size": scene.image_size, "r_is_plan": r_is_plan}
+    return MapDecoder(representation_shape, viewpoint, overhead.fovy_deg, depths, **plain)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def bayesian_surprise(model: GQN, r: Tensor, query: Views, num_samples: int = 1)
         num_samples: posterior samples that are averaged over.
     """
     viewpoints, pictures = query.viewpoints.flatten(0, 1), prepare_images(query.images.flatten(0, 1))
-    drawings = [model.generator.infer(r, viewpoints, pictures) for _ in range(num_samples)]
+    seen = model.seen_from(r, viewpoints)
+    drawings = [model.generator.infer(seen, viewpoints, pictures) for _ in range(num_samples)]
     return torch.stack([drawing.kl for drawing in drawings]).mean(0).unflatten(0, query.images.shape[:2])
 
 
@@ -43,8 +44,9 @@ def predicted_information_gain(model: GQN, r: Tensor, viewpoints: Tensor, num_sa
     if num_samples < 1:
         raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
     flat = viewpoints.flatten(0, 1)
+    seen = model.seen_from(r, flat)
     total = torch.zeros(len(flat), device=r.device)
     for _ in range(num_samples):
-        imagined = model.generator.generate(r, flat).mean
-        total += model.generator.infer(r, flat, imagined).kl
+        imagined = model.generator.generate(seen, flat).mean
+        total += model.generator.infer(seen, flat, imagined).kl
     return (total / num_samples).unflatten(0, viewpoints.shape[:2])

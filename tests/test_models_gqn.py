@@ -253,7 +253,8 @@ def test_rays_leave_the_camera_as_the_renderer_has_them():
         ({"kernel_size": 4}, "`kernel_size` must be odd"),
         ({"num_steps": 0}, "`num_steps` ≥ 1"),
         ({"initial_state": "ones"}, "`initial_state` must be 'zeros' or 'rays'"),
-        ({"initial_state": "rays", "viewpoint_size": 5}, "needs viewpoints of 7 entries"),
+        ({"initial_state": "rays", "viewpoint_size": 5}, "need viewpoints of 7 entries"),
+        ({"encoder": "plan", "initial_state": "rays"}, "`initial_state` must be 'zeros'"),
     ],
 )
 def test_impossible_sizes_are_refused(changes, message):

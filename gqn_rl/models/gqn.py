@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gqn_rl.models.encoders import ENCODERS
 from gqn_rl.models.generator import Drawing, Generator
+from gqn_rl.models.ground_plan import GroundPlan, PlanSight
 from gqn_rl.models.scene_model import SceneModel
 from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
 
 IMAGE_SIZE_MULTIPLE = 16
+PLAN = "plan"
+"""The encoder whose r is a plan of the ground; every other encoder's r is a vector or a picture-shaped map."""
 
 
 class GQN(SceneModel):
@@ -25,7 +28,7 @@ class GQN(SceneModel):
     Args:
         image_size: H = W, a multiple of 16.
         viewpoint_size: entries of a viewpoint.
-        encoder: "pyramid", "tower", "pool" (the paper's) or "gated" (ours).
+        encoder: "pyramid", "tower", "pool" (the paper's), "gated" or "plan" (ours; see `ground_plan.py`).
         r_channels: channels of r.
         num_steps: L, steps of the generator.
         shared_cores: whether the L steps share their weights.
@@ -35,9 +38,11 @@ class GQN(SceneModel):
         kernel_size: of the recurrent cores, odd.
         downsample: side of the patch that one cell of the recurrent state draws.
         initial_state: of the recurrent state, "zeros" (the paper) or "rays" (ours).
-        fovy_deg: vertical field of view of the cameras, used by "rays".
-        ray_depths_m: nearest and farthest distance from the camera at which "rays" looks for things.
+        fovy_deg: vertical field of view of the cameras, used by "rays" and "plan".
+        ray_depths_m: nearest and farthest distance from the camera at which "rays" and "plan" look for things.
         ray_wavelengths_m: of the sines and cosines by which "rays" knows places; from the scene's size to its details.
+        plan_size: squares on a side of "plan"'s r.
+        plan_width_m: width of the ground that "plan" covers, centred on the world's origin.
     """
 
     def __init__(
@@ -57,18 +62,23 @@ class GQN(SceneModel):
         fovy_deg: float = 45.0,
         ray_depths_m: Sequence[float] = (0.8, 2.8),
         ray_wavelengths_m: Sequence[float] = (2.0, 1.0, 0.5),
+        plan_size: int = 16,
+        plan_width_m: float = 8.0,
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
             raise ValueError(f"`image_size` must be a multiple of 16 and of `downsample`, got {image_size}.")
-        if encoder not in ENCODERS:
-            raise ValueError(f"`encoder` must be one of {sorted(ENCODERS)}, got {encoder!r}.")
+        if encoder not in (*ENCODERS, PLAN):
+            raise ValueError(f"`encoder` must be one of {sorted([*ENCODERS, PLAN])}, got {encoder!r}.")
         if not isinstance(shared_cores, bool):
             raise ValueError(f"`shared_cores` must be true or false, got {shared_cores!r}.")
-        if initial_state == "rays" and viewpoint_size != VIEWPOINT_SIZE:
+        if (initial_state == "rays" or encoder == PLAN) and viewpoint_size != VIEWPOINT_SIZE:
             raise ValueError(
-                f"`initial_state='rays'` needs viewpoints of {VIEWPOINT_SIZE} entries, got {viewpoint_size}."
+                f"`initial_state='rays'` and `encoder='plan'` need viewpoints of {VIEWPOINT_SIZE} entries, "
+                f"got {viewpoint_size}."
             )
+        if initial_state == "rays" and encoder == PLAN:
+            raise ValueError("`initial_state` must be 'zeros' with `encoder='plan'`, which looks along rays itself.")
         if kernel_size % 2 == 0 or num_steps < 1:
             raise ValueError(f"`kernel_size` must be odd and `num_steps` ≥ 1, got {kernel_size} and {num_steps}.")
         self.config: dict[str, Any] = {
@@ -87,13 +97,24 @@ class GQN(SceneModel):
             "fovy_deg": fovy_deg,
             "ray_depths_m": list(ray_depths_m),
             "ray_wavelengths_m": list(ray_wavelengths_m),
+            "plan_size": plan_size,
+            "plan_width_m": plan_width_m,
         }
         self.image_size = image_size
-        self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
+        depths_m = (ray_depths_m[0], ray_depths_m[1])
+        self.encoder: nn.Module
+        self.sight: PlanSight | None = None
+        if encoder == PLAN:
+            self.plan_width_m = plan_width_m
+            self.encoder = GroundPlan(image_size, viewpoint_size, r_channels, fovy_deg, plan_size, plan_width_m)
+            map_size = image_size // downsample
+            self.sight = PlanSight(r_channels, map_size, hidden_channels, fovy_deg, plan_width_m, depths_m)
+        else:
+            self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
         self.representation_shape = cast(tuple[int, ...], self.encoder.shape)
         self.generator = Generator(
             image_size,
-            self.representation_shape,
+            self.representation_shape if self.sight is None else self.sight.shape,
             viewpoint_size,
             num_steps,
             shared_cores,
@@ -104,7 +125,7 @@ class GQN(SceneModel):
             downsample,
             initial_state,
             fovy_deg,
-            (ray_depths_m[0], ray_depths_m[1]),
+            depths_m,
             ray_wavelengths_m,
         )
 
@@ -118,13 +139,19 @@ class GQN(SceneModel):
         """Returns r, the sum of ψ over the K views, float32 [B, *representation_shape]."""
         return self.encode_views(views).float().sum(dim=1)
 
+    def seen_from(self, r: Tensor, viewpoints: Tensor) -> Tensor:
+        """Returns what the generator is told of r [B, ...] for viewpoints [B Q, V]: r, or a plan as each sees it."""
+        return r if self.sight is None else self.sight(r, viewpoints)
+
     def infer(self, r: Tensor, query: Views, noise: Tensor | None = None) -> Drawing:
         """Draws the query views [B, Q, ...] with latents from the posterior; see `Generator.infer`."""
-        return self.generator.infer(r, query.viewpoints.flatten(0, 1), self._pictures(query), noise)
+        viewpoints = query.viewpoints.flatten(0, 1)
+        return self.generator.infer(self.seen_from(r, viewpoints), viewpoints, self._pictures(query), noise)
 
     def generate(self, r: Tensor, viewpoints: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
         """Draws viewpoints [B, Q, V] with latents from the prior; see `Generator.generate`."""
-        return self.generator.generate(r, viewpoints.flatten(0, 1), sample, noise)
+        viewpoints = viewpoints.flatten(0, 1)
+        return self.generator.generate(self.seen_from(r, viewpoints), viewpoints, sample, noise)
 
     def loss(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gqn_rl.models.generator import Generator
 from gqn_rl.models.gqn import gaussian_nll
+from gqn_rl.models.ground_plan import PlanFromAbove
 from gqn_rl.views import prepare_images
 
 
@@ -27,6 +28,7 @@ class MapDecoder(nn.Module):
         image_size: H = W of the map.
         num_steps, hidden_channels, latent_channels, canvas_channels, kernel_size, downsample: as in `GQN`; the steps
             share their weights.
+        r_is_plan: whether r is a plan of the ground that this camera sees (`ground_plan.py`).
     """
 
     viewpoint: Tensor
@@ -45,6 +47,7 @@ class MapDecoder(nn.Module):
         canvas_channels: int = 16,
         kernel_size: int = 3,
         downsample: int = 8,
+        r_is_plan: bool = False,
     ):
         super().__init__()
         self.config: dict[str, Any] = {
@@ -60,12 +63,17 @@ class MapDecoder(nn.Module):
             "canvas_channels": canvas_channels,
             "kernel_size": kernel_size,
             "downsample": downsample,
+            "r_is_plan": r_is_plan,
         }
         self.image_size, self.representation_shape = image_size, tuple(representation_shape)
         self.register_buffer("viewpoint", torch.tensor(list(viewpoint), dtype=torch.float32), persistent=False)
+        self.plan: PlanFromAbove | None = None
+        if r_is_plan:
+            r_channels, plan_size, _ = self.representation_shape
+            self.plan = PlanFromAbove(r_channels, plan_size, image_size // downsample, hidden_channels)
         self.generator = Generator(
             image_size,
-            self.representation_shape,
+            self.representation_shape if self.plan is None else self.plan.shape,
             len(viewpoint),
             num_steps,
             True,
@@ -74,7 +82,7 @@ class MapDecoder(nn.Module):
             canvas_channels,
             kernel_size,
             downsample,
-            "rays",
+            "zeros" if r_is_plan else "rays",
             fovy_deg,
             (ray_depths_m[0], ray_depths_m[1]),
             ray_wavelengths_m,
@@ -89,11 +97,12 @@ class MapDecoder(nn.Module):
             sigma: standard deviation of the pixels' normal distribution, pixels in [0, 1].
             latents: False leaves the posterior out: z at the prior's mean, no KL.
         """
-        r, pictures = r.detach(), prepare_images(maps)
-        viewpoints = self.viewpoint.expand(len(r), -1)
-        generator = self.generator
+        pictures, viewpoints, generator = prepare_images(maps), self.viewpoint.expand(len(r), -1), self.generator
+        seen = self._seen(r.detach())
         drawing = (
-            generator.infer(r, viewpoints, pictures) if latents else generator.generate(r, viewpoints, sample=False)
+            generator.infer(seen, viewpoints, pictures)
+            if latents
+            else generator.generate(seen, viewpoints, sample=False)
         )
         mse, kl = (drawing.mean - pictures).square().mean(), drawing.kl.mean()
         nll = gaussian_nll(mse, 3 * self.image_size**2, sigma)
@@ -101,4 +110,7 @@ class MapDecoder(nn.Module):
 
     def draw(self, r: Tensor, sample: bool = False) -> Tensor:
         """Draws maps from the prior, from its mean or from samples of it: float32 [B, 3, H, W], about [0, 1]."""
-        return self.generator.generate(r, self.viewpoint.expand(len(r), -1), sample).mean
+        return self.generator.generate(self._seen(r), self.viewpoint.expand(len(r), -1), sample).mean
+
+    def _seen(self, r: Tensor) -> Tensor:
+        return r if self.plan is None else self.plan(r)

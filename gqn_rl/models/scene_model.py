@@ -19,11 +19,13 @@ class SceneModel(nn.Module, abc.ABC):
         config: JSON-ready sizes; with its registered name, what `build_model` takes.
         image_size: H = W.
         representation_shape: shape of one view's ψ and of r.
+        plan_width_m: where r is a plan of the ground (`ground_plan.py`): how wide; None for every other r.
     """
 
     config: dict[str, Any]
     image_size: int
     representation_shape: tuple[int, ...]
+    plan_width_m: float | None = None
 
     @abc.abstractmethod
     def encode_views(self, views: Views) -> Tensor:

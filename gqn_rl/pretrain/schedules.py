@@ -45,10 +45,10 @@ def pixel_sigma(settings: TrainSettings, step: int) -> float:
 
 
 def curriculum(settings: TrainSettings, step: int) -> Curriculum:
-    """Returns what `step` trains on: one view and no latents during the warm-up, the paper's task after it."""
+    """Returns what `step` trains on: few views and no latents during the warm-up, the paper's task after it."""
     if step >= settings.warmup_steps:
         return Curriculum(latents=True, num_context=None, query_from_context=0.0)
-    return Curriculum(latents=False, num_context=1, query_from_context=settings.query_from_context)
+    return Curriculum(False, settings.warmup_context, settings.query_from_context)
 
 
 def noise_seed(seed: int, step: int, rank: int = 0) -> int:

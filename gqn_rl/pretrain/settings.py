@@ -21,7 +21,8 @@ class TrainSettings:
         lr_warmup_steps: … times a ramp from 0 to 1 over these first steps.
         sigma, sigma_end, sigma_steps: the pixels' standard deviation, likewise linear.
         grad_clip_norm: largest norm of the gradient; None leaves it alone.
-        warmup_steps: curriculum: steps with one context view, z at the prior's mean and no KL. 0 in the paper.
+        warmup_steps: curriculum: steps with z at the prior's mean and no KL. 0 in the paper.
+        warmup_context: curriculum: context views of these steps; None draws their number as later.
         query_from_context: curriculum: share of queries during the warm-up that are the context view itself.
         precision: "bf16" (autocast), "float32", or "auto" (bf16 where the hardware computes it).
         channels_last: memory order of the convolutions.
@@ -46,6 +47,7 @@ class TrainSettings:
     sigma_steps: int = 200_000
     grad_clip_norm: float | None = None
     warmup_steps: int = 0
+    warmup_context: int | None = 1
     query_from_context: float = 0.0
     precision: str = "auto"
     channels_last: bool = True

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap
+from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap
 from gqn_rl.wrappers.representation import Viewpoint
 
 
@@ -28,6 +28,7 @@ class GQNVecEnv(VecEnvWrapper):
         encoder: Encoder | str,
         context: Context = "current",
         window: int = 4,
+        frame: Frame | None = None,
         include_viewpoint: bool = True,
         viewpoint: Viewpoint | None = None,
         keep: Sequence[str] = (),
@@ -38,6 +39,7 @@ class GQNVecEnv(VecEnvWrapper):
             num_envs=venv.num_envs,
             context=context,
             window=window,
+            frame=frame,
             include_viewpoint=include_viewpoint,
             viewpoint=viewpoint,
             keep=keep,
@@ -74,6 +76,7 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
         encoder: Encoder | str,
         context: Context = "current",
         window: int = 4,
+        frame: Frame | None = None,
         include_viewpoint: bool = True,
         viewpoint: Viewpoint | None = None,
         keep: Sequence[str] = (),
@@ -85,6 +88,7 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
             num_envs=env.num_envs,
             context=context,
             window=window,
+            frame=frame,
             include_viewpoint=include_viewpoint,
             viewpoint=viewpoint,
             keep=keep,

@@ -55,10 +55,19 @@ class RemoteEncoder:
     Attributes:
         image_size: side of the square pictures, in pixels.
         representation_shape: shape of one view's representation.
+        plan_width_m: width of the ground that r is a plan of, None where r is no plan.
     """
 
-    def __init__(self, address: _Address, key: bytes, image_size: int, representation_shape: tuple[int, ...]):
+    def __init__(
+        self,
+        address: _Address,
+        key: bytes,
+        image_size: int,
+        representation_shape: tuple[int, ...],
+        plan_width_m: float | None,
+    ):
         self.image_size, self.representation_shape = image_size, representation_shape
+        self.plan_width_m = plan_width_m
         self._address, self._key = address, key
         self._begin()
 
@@ -218,8 +227,9 @@ class EncodingThread:
     def client(self) -> RemoteEncoder:
         """Returns an encoder that other processes can use, small and picklable."""
         assert self._listener is not None
-        shape = tuple(self._encoder.representation_shape)
-        return RemoteEncoder(self._listener.address, self._key, self._encoder.image_size, shape)
+        encoder = self._encoder
+        shape, width_m = tuple(encoder.representation_shape), getattr(encoder, "plan_width_m", None)
+        return RemoteEncoder(self._listener.address, self._key, encoder.image_size, shape, width_m)
 
     def _accept(self) -> None:
         """Lets clients in until the server closes."""

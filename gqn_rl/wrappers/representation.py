@@ -10,7 +10,7 @@ import numpy as np
 
 from gqn_rl.views import IMAGE, VIEWPOINT, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
-from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap, as_viewpoint
+from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap, as_viewpoint
 
 Viewpoint = Sequence[float] | np.ndarray | CameraPose
 """A viewpoint as a 7-vector or as the pose it describes."""
@@ -27,6 +27,8 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         encoder: the frozen encoder, or the path or name of one.
         context: "current" (this frame), "window" (the last `window` frames) or "episode" (all since the reset).
         window: number of frames of context="window".
+        frame: of an r that is a plan: "camera" turns it so that the camera stands in its middle and looks up, "world"
+            leaves it; None is "camera" for a plan. Every other r is as it is, "world".
         include_viewpoint: whether the observation has "viewpoint" too.
         viewpoint: the viewpoint of environments that observe none: a constant, or a callable of the environment.
         keep: observation keys to hand through unchanged.
@@ -49,12 +51,13 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         encoder: Encoder | str,
         context: Context = "current",
         window: int = 4,
+        frame: Frame | None = None,
         include_viewpoint: bool = True,
         viewpoint: Viewpoint | Callable[[gym.Env], Viewpoint] | None = None,
         keep: Sequence[str] = (),
     ):
         gym.utils.RecordConstructorArgs.__init__(
-            self, encoder=encoder, context=context, window=window, include_viewpoint=include_viewpoint,
+            self, encoder=encoder, context=context, window=window, frame=frame, include_viewpoint=include_viewpoint,
             viewpoint=viewpoint, keep=keep,
         )  # fmt: skip
         super().__init__(env)
@@ -65,6 +68,7 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
             num_envs=1,
             context=context,
             window=window,
+            frame=frame,
             include_viewpoint=include_viewpoint,
             viewpoint=None if callable(viewpoint) else viewpoint,
             keep=keep,
