@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 DISTANCE, SUCCESS = "distance", "success"
@@ -70,11 +72,18 @@ class Episodes:
 
 
 def run_episodes(
-    agent: Agent, envs: VecEnv, num_episodes: int, seed: int, on_step: Callable[[list[dict]], object] | None = None
+    agent: Agent,
+    envs: VecEnv,
+    num_episodes: int,
+    seed: int,
+    on_step: Callable[[list[dict]], object] | None = None,
+    *,
+    deterministic: bool = True,
 ) -> Episodes:
-    """Runs `num_episodes` whole episodes, as many side by side as there are environments, with deterministic actions.
+    """Runs `num_episodes` whole episodes, as many side by side as there are environments.
 
-    Episode i starts from `reset(seed=seed + i)`, whatever the number of environments.
+    Episode i starts from `reset(seed=seed + i)`, whatever the number of environments. Actions that are drawn are drawn
+    from `seed` too, and torch's random state is afterwards what it was.
 
     Args:
         agent: chooses the actions.
@@ -82,21 +91,28 @@ def run_episodes(
         num_episodes: E.
         seed: of the first episode.
         on_step: called after every step with the environments' infos.
+        deterministic: whether the agent takes its best action, or draws one as in training.
     """
     if num_episodes < 1:
         raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
-    rounds = [_one_round(agent, envs, seed + i, on_step) for i in range(0, num_episodes, envs.num_envs)]
+    starts = range(seed, seed + num_episodes, envs.num_envs)
+    with contextlib.nullcontext() if deterministic else torch.random.fork_rng():
+        if not deterministic:
+            torch.manual_seed(seed)
+        rounds = [_one_round(agent, envs, start, on_step, deterministic) for start in starts]
     return Episodes(*(np.concatenate(part)[:num_episodes] for part in zip(*rounds, strict=True)))
 
 
-def _one_round(agent: Agent, envs: VecEnv, seed: int, on_step: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _one_round(
+    agent: Agent, envs: VecEnv, seed: int, on_step: Any, deterministic: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs the first episode of every environment; returns returns, final distances and successes, [num_envs] each."""
     envs.seed(seed)
     observation, memory = envs.reset(), None
     starts = running = np.ones(envs.num_envs, bool)
     returns, distances, successes = np.zeros(envs.num_envs), *np.full((2, envs.num_envs), np.nan)
     while running.any():
-        actions, memory = agent.predict(observation, state=memory, episode_start=starts, deterministic=True)
+        actions, memory = agent.predict(observation, state=memory, episode_start=starts, deterministic=deterministic)
         observation, rewards, starts, infos = envs.step(actions)
         returns += rewards * running
         for i in np.flatnonzero(running & starts):

@@ -62,7 +62,8 @@ def main(cfg: DictConfig) -> None:
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
-    how = {"settings": settings["agent"]["settings"], **{key: settings[key] for key in limits}}
+    how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
+    how |= {key: settings[key] for key in limits}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs, env_kwargs=env_kwargs)
     if cfg.agent.name == "a3c":
         with encoding_server(encoder if cfg.agent.encoding_server else None) as client:
@@ -73,7 +74,9 @@ def main(cfg: DictConfig) -> None:
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
     if cfg.gif:
-        draw_rollout(folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed)
+        draw_rollout(
+            folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed, deterministic=cfg.agent.eval_deterministic
+        )
     eval_envs.close()
 
 

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.evaluate import Episodes, RandomAgent, action_repeat, normalised_score, random_return, run_episodes
@@ -49,6 +50,24 @@ def test_episode_i_starts_from_seed_plus_i_whatever_the_number_of_environments(n
     np.testing.assert_array_equal(episodes.returns, [4, 6, 8, 10, 12])
     np.testing.assert_array_equal(episodes.final_distances, [2, 3, 4, 5, 6])
     np.testing.assert_array_equal(episodes.successes, [0, 0, 1, 1, 1])
+
+
+class DrawingAgent:
+    """Draws 0, 1 or 2 with torch, or acts 1 where it is asked for its best action."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        return np.ones(len(observation)) if deterministic else torch.randint(3, (len(observation),)).numpy(), state
+
+
+def test_drawn_actions_repeat_and_leave_the_random_state_alone():
+    """The same seed draws the same, another one other actions; training goes on as if no evaluation had been."""
+    before = torch.get_rng_state()
+    one, again, other = (
+        run_episodes(DrawingAgent(), envs(1), 1, seed, deterministic=False).returns.item() for seed in (60, 60, 61)
+    )
+    assert one == again != other
+    assert torch.equal(torch.get_rng_state(), before)
+    assert run_episodes(DrawingAgent(), envs(1), 1, 60).returns.item() == 60
 
 
 def test_the_agent_gets_its_memory_back():

@@ -20,7 +20,9 @@ AGENTS_PICTURE = "picture"
 """Attribute of `CameraObservation` that holds the last picture."""
 
 
-def draw_rollout(path: pathlib.Path, agent: Agent, envs: VecEnv, seed: int, num_shown: int = 3) -> None:
+def draw_rollout(
+    path: pathlib.Path, agent: Agent, envs: VecEnv, seed: int, num_shown: int = 3, *, deterministic: bool = True
+) -> None:
     """Runs one episode in each environment and draws the first few side by side.
 
     Args:
@@ -29,6 +31,7 @@ def draw_rollout(path: pathlib.Path, agent: Agent, envs: VecEnv, seed: int, num_
         envs: environments made with render_mode="rgb_array".
         seed: of the first episode.
         num_shown: number of episodes to draw.
+        deterministic: as for `run_episodes`.
     """
     shown = range(min(num_shown, envs.num_envs))
     frames: list[Image.Image] = []
@@ -37,7 +40,7 @@ def draw_rollout(path: pathlib.Path, agent: Agent, envs: VecEnv, seed: int, num_
         if not any("terminal_observation" in infos[i] for i in shown):  # else the next episode is already on stage
             frames.append(_frame(envs, infos, shown))
 
-    run_episodes(agent, envs, envs.num_envs, seed, on_step=draw)
+    run_episodes(agent, envs, envs.num_envs, seed, draw, deterministic=deterministic)
     options = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
     write_atomic(path, lambda file: frames[0].save(file, format="GIF", **options))
 

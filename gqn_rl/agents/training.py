@@ -43,6 +43,7 @@ def train(
     checkpoint_every: int,
     seed: int,
     progress: bool = False,
+    eval_deterministic: bool = True,
 ) -> BaseAlgorithm:
     """Trains until `total_steps`, continuing from the folder's checkpoint when there is one.
 
@@ -64,6 +65,7 @@ def train(
         checkpoint_every: environment steps between checkpoints.
         seed: of the weights, the actions and the training episodes.
         progress: whether to show SB3's progress bar.
+        eval_deterministic: whether evaluations take the best action, or draw one as in training.
     """
     model = _new_or_resumed(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
     start_step = model.num_timesteps
@@ -75,7 +77,7 @@ def train(
         model.set_logger(Logger(str(folder), [_RunLogFormat(log)]))
 
         def evaluate() -> Episodes:
-            return run_episodes(model, eval_envs, eval_episodes, eval_seed)
+            return run_episodes(model, eval_envs, eval_episodes, eval_seed, deterministic=eval_deterministic)
 
         between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every, stop)
         try:
