@@ -58,12 +58,13 @@ def test_presets_are_known_representations_under_names_of_their_own():
 
 
 def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
-    """A longer horizon than the arm's; the LSTM is the only difference; the command line still comes first."""
+    """A longer horizon than the arm's, no more epochs for the oracle; the command line still comes first."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         plain, lstm = (compose("train_agent", ["env=maze", "repr=pixels", f"agent={a}"]) for a in ("ppo", "ppo_lstm"))
         assert lstm.agent.settings == {**plain.agent.settings, "lstm": True}
         assert lstm.run_dir == "runs/agents/maze/pixels_moving_ppo_lstm_seed0"
         assert plain.agent.settings.gamma > compose("train_agent", ["repr=pixels"]).agent.settings.gamma
+        assert compose("train_agent", ["env=maze", "repr=oracle"]).agent == plain.agent
         words = ["env=maze", "agent=ppo_lstm", "agent.settings.gamma=0.5"]
         assert compose("train_agent", words).agent.settings.gamma == 0.5
 
