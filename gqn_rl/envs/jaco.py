@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed
+from gqn_rl.envs.meshes import check_meshes, describe_meshes, simplify
 from gqn_rl.envs.scene import MujocoScene
 
 ARM_JOINTS = tuple(f"arm_joint_{i}" for i in range(1, 7))
@@ -81,6 +82,8 @@ class JacoScene(MujocoScene):
         image_size: height and width of pictures in pixels.
         fovy_deg: vertical field of view.
         target_on_floor: whether the target rests on the floor (its place is then plain from one picture) or floats.
+        meshes: "simple" draws the arm with as many faces as a small picture shows, "full" as Kinova's files have it,
+            several times as slowly and hardly otherwise (docs/rendering.md). Both move exactly alike.
     """
 
     state_names = (
@@ -91,9 +94,12 @@ class JacoScene(MujocoScene):
     )
     """sin and cos of the arm's angles; finger angles, rad; hand and target in the world frame, m; colours in [0, 1]."""
 
-    def __init__(self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True):
-        super().__init__(copy.copy(_compiled_model()), dict(CAMERAS), image_size, fovy_deg)
+    def __init__(
+        self, image_size: int = 64, fovy_deg: float = 45.0, target_on_floor: bool = True, meshes: str = "simple"
+    ):
+        super().__init__(copy.copy(_compiled_model(check_meshes(meshes))), dict(CAMERAS), image_size, fovy_deg)
         self.target_on_floor = target_on_floor
+        self.meshes = meshes
         model = self.model
         joints = [model.joint(name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._joint_addresses = np.array([joint.qposadr[0] for joint in joints])
@@ -162,12 +168,20 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        return {**super().describe(), "target_on_floor": self.target_on_floor}
+        return {**super().describe(), "target_on_floor": self.target_on_floor, "meshes": describe_meshes(self.meshes)}
 
 
 @functools.cache
-def _compiled_model() -> mujoco.MjModel:
-    """Builds room, arm, hand and target once per process; every scene works on a copy."""
+def _compiled_model(meshes: str) -> mujoco.MjModel:
+    """Compiles the room once per process and kind of meshes; every scene works on a copy."""
+    spec = _room_spec()
+    if meshes == "simple":
+        simplify(spec, full=spec.copy().compile())
+    return spec.compile()
+
+
+def _room_spec() -> mujoco.MjSpec:
+    """Describes room, arm, hand and target."""
     spec = mujoco.MjSpec()
     spec.modelname = "jaco_room"
     spec.option.timestep = TIMESTEP_S
@@ -181,7 +195,7 @@ def _compiled_model() -> mujoco.MjModel:
     spec.add_material(name="target", emission=TARGET_EMISSION)
     target = spec.worldbody.add_body(name="target", mocap=True)
     target.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[TARGET_RADIUS_M, 0, 0], material="target")
-    return spec.compile()
+    return spec
 
 
 def _add_room(spec: mujoco.MjSpec) -> None:
