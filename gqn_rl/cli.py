@@ -14,6 +14,7 @@ import errno
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 import gqn_rl
 from gqn_rl.runlog import write_atomic
@@ -37,6 +38,8 @@ TRACEBACK_VARIABLE = "HYDRA_FULL_ERROR"
 """Environment variable with which a user asks for tracebacks instead of sentences."""
 
 _KIND_OF = {bool: "a truth value", int: "an integer", float: "a number"}
+
+_MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
 USER_ERRORS = (ValueError, FloatingPointError, OSError, MissingMandatoryValue, HydraException)
 """What a user can cause; every other exception is a bug and keeps its traceback."""
@@ -77,7 +80,8 @@ def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> No
     A float may be given as an integer, and every setting may be null.
     """
     for key in map(str, defaults):
-        name, default, value = f"{prefix}{key}", OmegaConf.select(defaults, key), OmegaConf.select(given, key)
+        name, value = f"{prefix}{key}", OmegaConf.select(given, key)
+        default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)  # may hang on what must be given
         if isinstance(default, DictConfig) and isinstance(value, DictConfig):
             check_types(value, default, f"{name}.")
         elif isinstance(default, DictConfig):
@@ -140,8 +144,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"`{group}` has no choice `{choice}`{_suggest(choice, error.options)}"
-    if isinstance(error, MissingMandatoryValue):
-        return f"`{error.full_key}` has no value: give one with `{error.full_key}=...`."
+    if isinstance(error, MissingMandatoryValue | InterpolationToMissingValueError):
+        named = _MISSING.search(str(error))  # where another setting follows from the missing one
+        key = named[1] if named else error.full_key
+        return f"`{key}` has no value: give one with `{key}=...`."
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         parent = cause.parent_node

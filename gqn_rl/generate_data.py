@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     start = time.monotonic()
     num_frames = generate(
         cfg.root,
-        functools.partial(make_scene, cfg.env.name, **cfg.env.scene),
+        functools.partial(make_scene, cfg.env.name, **(cfg.env.scene or {})),
         scene_name=cfg.env.name,
         num_scenes=cfg.num_scenes,
         held_out_scenes=cfg.held_out_scenes,

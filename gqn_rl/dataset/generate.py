@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import logging
-import os
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,21 +11,18 @@ from typing import Any
 from tqdm import tqdm
 
 import gqn_rl
+from gqn_rl.dataset.folder import available_cores, check_continues, delete, is_finished, sole_writer
 from gqn_rl.dataset.shards import (
     MANIFEST,
     PARTIAL_MANIFEST,
     SCHEMA_VERSION,
     SPLITS,
     finished_record,
-    read_json,
     shard_sizes,
     write_json,
 )
 from gqn_rl.dataset.workers import ShardJob, run_in_workers
 from gqn_rl.views import POSE_CONVENTION, Scene
-
-MAY_DIFFER = ("num_scenes", "versions")
-"""Entries of a manifest in which a command may differ from the data set it continues; a data set may grow."""
 
 
 def generate(
@@ -67,18 +59,18 @@ def generate(
     Returns:
         The number of pictures rendered; 0 when the data set was finished already.
     """
-    num_workers = _available_cores() if num_workers is None else num_workers
+    num_workers = available_cores() if num_workers is None else num_workers
     _check_numbers(num_scenes, held_out_scenes, views_per_scene, seed, num_workers, scenes_per_shard)
     root = Path(root)
     scene = scene_factory()
     try:
         plan = _plan(scene, scene_name, num_scenes, held_out_scenes, views_per_scene, seed, scenes_per_shard)
-        with _sole_writer(root):
+        with sole_writer(root):
             if overwrite:
-                _delete(root)
-            _check_continues(root, plan)
+                delete(root)
+            check_continues(root, plan)
             jobs = _missing_shards(root, plan)
-            if not jobs and _is_finished(root):
+            if not jobs and is_finished(root):
                 return 0
             write_json(root / PARTIAL_MANIFEST, plan)
             (root / MANIFEST).unlink(missing_ok=True)
@@ -158,52 +150,6 @@ def _records(root: Path, plan: dict[str, Any]) -> dict[str, list[dict[str, Any] 
     }
 
 
-def _is_finished(root: Path) -> bool:
-    return (root / MANIFEST).is_file() and not (root / PARTIAL_MANIFEST).is_file()
-
-
-def _check_continues(root: Path, plan: dict[str, Any]) -> None:
-    """Refuses to mix two data sets: what is in `root` must have been made by the same settings."""
-    for path in (root / PARTIAL_MANIFEST, root / MANIFEST):
-        if path.is_file():
-            break
-    else:
-        return
-    there = read_json(path)
-    differences = [
-        f"`{name}` is {_short(old)}, asked for {_short(new)}" for name, old, new in _differences(there, plan)
-    ]
-    for split, count in plan["num_scenes"].items():
-        if count < there["num_scenes"][split]:
-            differences.append(f"it has {there['num_scenes'][split]} {split} scenes, asked for {count}")
-    if differences:
-        raise ValueError(
-            f"`{root}` holds a data set made with other settings: {'; '.join(differences)}. "
-            "Choose another `root`, or make it anew with overwrite=true."
-        )
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yields (name, old, new) for every entry that differs, descending into nested entries."""
-    for key, value in new.items():
-        if prefix + key in MAY_DIFFER or old.get(key) == value:
-            continue
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            yield from _differences(old[key], value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, old.get(key), value
-
-
-def _short(value: Any) -> str:
-    return textwrap.shorten(str(value), width=60, placeholder="...")
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # absent on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _check_numbers(
     num_scenes: int, held_out_scenes: int, views_per_scene: int, seed: int, num_workers: int, scenes_per_shard: int
 ) -> None:
@@ -218,23 +164,3 @@ def _check_numbers(
     for name, (given, minimum) in least.items():
         if given < minimum:
             raise ValueError(f"`{name}` must be at least {minimum}, got {given}.")
-
-
-@contextlib.contextmanager
-def _sole_writer(root: Path) -> Iterator[None]:
-    """Keeps other processes from writing to `root` meanwhile; the system frees the lock if this one dies."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.getLogger(__name__).warning("Waiting for another process that makes the data set in `%s`.", root)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _delete(root: Path) -> None:
-    """Deletes a data set's own files, the manifest before all others; anything else in `root` stays."""
-    shard_files = [path for split in SPLITS for path in (root / split).glob("[0-9]*")]
-    for path in [root / MANIFEST, root / PARTIAL_MANIFEST, *root.glob("verified.*.json"), *shard_files]:
-        path.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     command = f"`python -m gqn_rl.generate_data root={root}`"
     if not (root / MANIFEST).is_file():
         if (root / PARTIAL_MANIFEST).is_file():
-            raise ValueError(f"The data set in `{root}` is unfinished; the command that began it continues: {command}.")
+            raise ValueError(f"The data set in `{root}` is unfinished; the command that began it continues it.")
         raise ValueError(f"`{root}` holds no data set (no {MANIFEST}); make one with {command}.")
     manifest = read_json(root / MANIFEST)
     given = (manifest.get("schema_version"), manifest.get("pose_convention"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ PARTIAL_MANIFEST = "manifest.partial.json"
 SPLITS = ("train", "heldout")
 """Names of the splits; a split's place in this tuple is part of the random seed of its scenes."""
 ARRAYS = ("images", "viewpoints", "state")
-REMEDY = "delete the file and run the same `python -m gqn_rl.generate_data` command: it makes that shard again"
+REMEDY = "delete the file and run the command that made the data once more: it makes that shard again"
 
 
 def shard_sizes(num_scenes: int, scenes_per_shard: int) -> list[int]:
@@ -86,8 +86,10 @@ def render_scenes(
     return {"images": images, "viewpoints": viewpoints, "state": state}
 
 
-def write_shard(root: Path, split: str, index: int, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a shard's arrays, then its record; each file appears whole or not at all."""
+def write_shard(
+    root: Path, split: str, index: int, arrays: dict[str, np.ndarray], facts: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a shard's arrays, then its record with further `facts`; each file appears whole or not at all."""
     record_path(root, split, index).unlink(missing_ok=True)
     files = {}
     for name in ARRAYS:
@@ -96,7 +98,7 @@ def write_shard(root: Path, split: str, index: int, arrays: dict[str, np.ndarray
         path, content = array_path(root, split, index, name), buffer.getvalue()
         write_atomic(path, content)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    write_json(record_path(root, split, index), {"num_scenes": len(arrays["state"]), "files": files})
+    write_json(record_path(root, split, index), {"num_scenes": len(arrays["state"]), "files": files, **(facts or {})})
 
 
 def finished_record(root: Path, split: str, index: int, num_scenes: int) -> dict[str, Any] | None:
@@ -116,7 +118,7 @@ def check_sizes(root: Path, split: str, record: dict[str, Any]) -> None:
         path = root / split / name
         size = _size(path)
         if size is None:
-            raise ValueError(f"Shard file `{path}` is missing; run the same `python -m gqn_rl.generate_data` again.")
+            raise ValueError(f"Shard file `{path}` is missing; run the command that made the data once more.")
         if size != file["bytes"]:
             raise ValueError(f"Shard file `{path}` must have {file['bytes']} bytes, has {size}: {REMEDY}.")
 

@@ -12,7 +12,7 @@ from gqn_rl.views import Scene
 
 def make_when_missing(
     root: str,
-    scene_factory: Callable[[], Scene],
+    scene_factory: Callable[[], Scene] | None,
     *,
     scene_name: str,
     num_scenes: int,
@@ -21,9 +21,17 @@ def make_when_missing(
     seed: int,
     num_workers: int | None,
 ) -> None:
-    """Generates the data set, saying so, unless a finished one lies in `root`; then that is used whatever its size."""
+    """Generates the data set, saying so, unless a finished one lies in `root`; then that is used whatever its size.
+
+    Raises:
+        ValueError: there is none and no `scene_factory` either, as for data that are imported.
+    """
     if (pathlib.Path(root) / MANIFEST).is_file():
         return
+    if scene_factory is None:
+        raise ValueError(
+            f"No finished data set in `{root}`; `python -m gqn_rl.import_dataset source=... name=...` imports one."
+        )
     print(
         f"No data in {root}: rendering {num_scenes} training and {held_out_scenes} held-out scenes of {scene_name}, "
         f"{views_per_scene} views each (data.num_scenes=... for another number)."
@@ -41,18 +49,19 @@ def make_when_missing(
 
 
 def open_splits(
-    root: str, *, scene_name: str, image_size: int, verify: bool = True
+    root: str, *, scene_name: str, image_size: int | None, verify: bool = True
 ) -> tuple[MultiViewDataset, MultiViewDataset]:
     """Opens the training and the held-out scenes.
 
     Raises:
-        ValueError: the data are damaged, of another scene than `scene_name` or of another size than `image_size`.
+        ValueError: the data are damaged, of another scene than `scene_name` or of another size than `image_size`
+            (None: any).
     """
     train, heldout = (MultiViewDataset(root, split, verify=verify) for split in ("train", "heldout"))
     scene = train.manifest["scene"]
     if scene != scene_name:
         raise ValueError(f"`data.root` {root} holds scenes of '{scene}', not of '{scene_name}'; choose another root.")
-    if train.image_size != image_size:
+    if image_size not in (None, train.image_size):
         raise ValueError(
             f"`data.root` {root} holds pictures of {train.image_size} pixels, `env.scene.image_size` is {image_size}; "
             f"choose another root or env.scene.image_size={train.image_size}."

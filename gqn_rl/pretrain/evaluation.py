@@ -68,7 +68,7 @@ def evaluate_representation(
     num_scenes: int,
     device: torch.device | str = "cpu",
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Measures how r varies and what a linear probe reads out of it.
+    """Measures how r varies and, where the data have a true state, what a linear probe reads out of r.
 
     Args:
         model: the scene model.
@@ -88,7 +88,7 @@ def evaluate_representation(
     )
     summary = {f"r/{name}": value for name, value in probes.spread(psi_heldout).items()}
     entries: dict[str, float] = {}
-    for size in sizes:
+    for size in sizes if train.state_names else ():
         r2 = probes.probe_r2(
             psi_train[:, :size].sum(axis=1),
             train.states[:num_train],

@@ -1,0 +1,75 @@
+"""One scene of DeepMind's gqn-datasets: JPEG pictures and 5-float cameras become our views.
+
+A record is a tf.Example with `frames`, K JPEG files, and `cameras`, K times x, y, z, yaw, pitch as float32. Angles are
+in radians and mean what they mean in `CameraPose`: yaw counter-clockwise from +x, pitch positive upward. DeepMind's own
+reader (gqn-datasets, data_reader.py) does not say so; ViewFormer (Kulhánek et al. 2022), which turns these numbers into
+camera rotations, takes them that way.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from gqn_rl.dataset.tf_example import parse_example
+from gqn_rl.views import VIEWPOINT_SIZE, Views
+
+FRAMES, CAMERAS = "frames", "cameras"
+CAMERA_SIZE = 5
+
+
+def read_scene(record: bytes, image_size: int, crop: int | None = None) -> Views:
+    """Decodes one record.
+
+    Args:
+        record: a serialized tf.Example.
+        image_size: height and width of the views.
+        crop: side of the middle square that is kept of each frame; None keeps the largest.
+
+    Returns:
+        Views of NumPy arrays: images uint8 [K, H, W, 3], viewpoints float32 [K, 7].
+
+    Raises:
+        ValueError: what is wrong with the record.
+    """
+    features = parse_example(record)
+    frames, cameras = features.get(FRAMES), features.get(CAMERAS)
+    if not isinstance(frames, list) or not isinstance(cameras, np.ndarray):
+        raise ValueError(f"it has no `{FRAMES}` and `{CAMERAS}`, but {sorted(features) or 'nothing'}")
+    if not frames or len(cameras) != CAMERA_SIZE * len(frames):
+        raise ValueError(f"it has {len(frames)} frames and {len(cameras)} floats for cameras, expected five for each")
+    if not np.isfinite(cameras).all():
+        raise ValueError("a camera of it is not finite")
+    images = np.stack([decode_frame(frame, image_size, crop) for frame in frames])
+    return Views(images, viewpoints(cameras.reshape(-1, CAMERA_SIZE)))
+
+
+def decode_frame(jpeg: bytes, image_size: int, crop: int | None = None) -> np.ndarray:
+    """Returns a picture, uint8 [image_size, image_size, 3]: its middle square, made smaller where it is too large.
+
+    A frame that has the size already comes out as Pillow decodes it, to the last bit.
+    """
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            picture = image.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"a frame of it is no whole JPEG picture ({error})") from None
+    side = min(picture.size) if crop is None else crop
+    if side > min(picture.size):
+        raise ValueError(f"a frame of it has {picture.width}x{picture.height} pixels, too few for `crop` {crop}")
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    if picture.size != (image_size, image_size) or side != image_size:
+        box = (left, top, left + side, top + side)
+        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(picture)
+
+
+def viewpoints(cameras: np.ndarray) -> np.ndarray:
+    """Turns cameras [K, 5] (x, y, z, yaw, pitch) into viewpoints, float32 [K, 7], positions staying as they are."""
+    yaw, pitch = cameras[:, 3].astype(np.float64), cameras[:, 4].astype(np.float64)
+    views = np.empty((len(cameras), VIEWPOINT_SIZE), np.float32)
+    views[:, :3] = cameras[:, :3]
+    views[:, 3:] = np.stack([np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)], axis=1)
+    return views
