@@ -70,10 +70,10 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
         name,
         seeds=len(runs),
         num_steps=int(grid[-1]),
-        final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], rng),
         final=estimate(iqm, [comparison.final_scores(runs)], rng),
         area=estimate(lambda s: mean_height(grid[early], iqm(s)[early]), [scores], rng),
         success=estimate(iqm, [np.array([final_value(run.success) for run in runs])], rng),
+        final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], rng),
         **steps,
         **ratios,
     )
