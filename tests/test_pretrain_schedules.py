@@ -46,6 +46,7 @@ def test_curriculum():
     settings = TrainSettings(warmup_steps=10, query_from_context=0.5)
     assert curriculum(settings, 0) == curriculum(settings, 9) == Curriculum(False, 1, 0.5)
     assert curriculum(settings, 10) == Curriculum(True, None, 0.0)
+    assert curriculum(TrainSettings(warmup_steps=1, warmup_context=None), 0) == Curriculum(False, None, 0.0)
 
 
 def test_noise_seeds_differ():

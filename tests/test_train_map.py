@@ -64,15 +64,17 @@ def test_an_unknown_analysis_is_answered_with_the_known(what):
 
 
 @pytest.mark.slow
-def test_commands_go_from_an_encoder_to_figures(tmp_path):
+@pytest.mark.parametrize("sizes", [{}, {"encoder": "plan", "plan_size": 8}], ids=["vector", "plan"])
+def test_commands_go_from_an_encoder_to_figures(tmp_path, sizes):
     """A decoder is trained, found finished, and analysed in both ways; every table and figure is there and readable."""
     make_maze_data(tmp_path / "data")
-    save_model(tmp_path / "encoder.safetensors", tiny_gqn(), {"step": 1})
+    save_model(tmp_path / "encoder.safetensors", tiny_gqn(**sizes), {"step": 1})
     words = f"encoder=encoder.safetensors data.root=data run_dir=map {SMALL_DECODER} {SMALL_TRAINING}"
     trained = run(tmp_path, "train_map", words)
     assert trained.returncode == 0, trained.stderr
     assert "Held-out mazes: eval/wall_iou_1view" in trained.stdout
     decoder, facts = load_map_decoder(tmp_path / "map" / "map.safetensors")
+    assert decoder.config["r_is_plan"] is bool(sizes)
     assert decoder.config["viewpoint"][2] == 30.0 and facts["dataset"]["scene"] == "maze"
     again = run(tmp_path, "train_map", words)
     assert again.returncode == 0 and "`map` is finished" in again.stdout

@@ -80,6 +80,8 @@ class TrainSettings:
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         for name in ("lr", "sigma", "sigma_end"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        if self.warmup_context is not None:
+            _require(self.warmup_context >= 1, "warmup_context", "null or at least 1", self.warmup_context)
         _require(0 <= self.query_from_context <= 1, "query_from_context", "in [0, 1]", self.query_from_context)
         _require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
 
