@@ -47,7 +47,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.repr.kind == "gqn":
         encoder = load_encoder(cfg.encoder or cfg.env.name)
     elif cfg.repr.kind == "random_encoder":
-        network = load_encoder(cfg.encoder).metadata["model"] if cfg.encoder else settings["model"]
+        network = {**settings["env"]["model"], **settings["model"], "image_size": cfg.env.scene.image_size}
+        if cfg.encoder:
+            network = load_encoder(cfg.encoder).metadata["model"]
         encoder = untrained_encoder(network, **world, seed=cfg.seed, env_kwargs=env_kwargs)
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     view = {key: value for key, value in settings["repr"].items() if key not in ("name", "kind")}

@@ -71,8 +71,8 @@ def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [
-    ["repr=pixels_stack"], ["repr=pixels", "agent=ppo_lstm"], ["repr=random_encoder_episode"],
-    ["repr=pixels_stack", "agent=a3c", "agent.settings.n_workers=1"],
+    ["repr=pixels_stack"], ["repr=random_encoder_episode", "model@repr.model=gqn_plan"],
+    ["repr=pixels", "agent=ppo_lstm"], ["repr=pixels_stack", "agent=a3c", "agent.settings.n_workers=1"],
 ])  # fmt: skip
 def test_memory_rivals_run_in_a_maze(tmp_path, words):
     """Each leaves evaluations under its own name, and a folder that says how its observations were made."""
