@@ -47,9 +47,15 @@ def read_scene(record: bytes, image_size: int, crop: int | None = None) -> Views
 
 
 def decode_frame(jpeg: bytes, image_size: int, crop: int | None = None) -> np.ndarray:
-    """Returns a picture, uint8 [image_size, image_size, 3]: its middle square, made smaller where it is too large.
+    """Returns the middle square of a JPEG picture, resized (bilinear over all pixels that fall into one) if need be.
 
-    A frame that has the size already comes out as Pillow decodes it, to the last bit.
+    Args:
+        jpeg: the file.
+        image_size: height and width of what is returned; pixels of a square of this size stay as Pillow decodes them.
+        crop: side of the square; None takes the largest.
+
+    Returns:
+        uint8 [image_size, image_size, 3].
     """
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
@@ -60,9 +66,9 @@ def decode_frame(jpeg: bytes, image_size: int, crop: int | None = None) -> np.nd
     if side > min(picture.size):
         raise ValueError(f"a frame of it has {picture.width}x{picture.height} pixels, too few for `crop` {crop}")
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    if picture.size != (image_size, image_size) or side != image_size:
-        box = (left, top, left + side, top + side)
-        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+    picture = picture.crop((left, top, left + side, top + side))
+    if side != image_size:
+        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(picture)
 
 

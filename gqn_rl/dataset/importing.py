@@ -85,7 +85,7 @@ def import_dataset(
         if overwrite:
             delete(root)
         check_continues(root, plan)
-        if is_finished(root) and (manifest := read_json(root / MANIFEST))["num_scenes_asked"] == asked:
+        if (manifest := _finished(root, asked)) is not None:
             _check_strict(manifest["refused"], strict)
             return manifest, 0
         write_json(root / PARTIAL_MANIFEST, plan)
@@ -174,8 +174,8 @@ class _Split:
 
     def _shown(self, found: Iterator[Found], bar: tqdm) -> Iterator[Found]:
         for item in found:
-            yield item
             bar.update(isinstance(item.scene, Views) if self._limit is not None else item.end - item.offset)
+            yield item
 
 
 def _plan(
@@ -216,6 +216,19 @@ def _plan(
         "scenes_per_shard": scenes_per_shard or max(1, SHARD_BYTES // scene_bytes),
         "versions": {"gqn_rl": gqn_rl.__version__} | {name: metadata.version(name) for name in ("numpy", "pillow")},
     }
+
+
+def _finished(root: Path, asked: Mapping[str, int | None]) -> dict[str, Any] | None:
+    """Returns the manifest of a data set that holds what is asked for and lacks no file; None otherwise."""
+    if not is_finished(root):
+        return None
+    manifest = read_json(root / MANIFEST)
+    is_whole = all(
+        finished_record(root, split, index, shard["num_scenes"]) == shard
+        for split, shards in manifest["shards"].items()
+        for index, shard in enumerate(shards)
+    )
+    return manifest if is_whole and manifest["num_scenes_asked"] == asked else None
 
 
 def _full_shards(root: Path, split: str, size: int) -> Iterator[dict[str, Any]]:
