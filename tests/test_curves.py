@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 from gqn_rl.curves import compare, draw_curves, load_runs, measure, write_csv, write_markdown
@@ -312,6 +313,17 @@ def test_figures_are_written_and_the_same_runs_give_the_same_svg(tmp_path):
         drawn = [draw_curves(comparison, axis, tmp_path / name, np.random.default_rng(0)) for name in ("a", "b")]
         assert [path.name for path in drawn[0]] == ["a.png", "a.svg"]
         assert drawn[0][1].read_bytes() == drawn[1][1].read_bytes()
+
+
+def test_a_legend_of_many_curves_stands_beside_them(tmp_path):
+    """With a sixth curve the panel keeps its width and the figure becomes wider."""
+    widths = []
+    for name in ("oracle", "gqn", "gqn_window", "gqn_episode", "pixels", "pixels_stack"):
+        write_run(tmp_path, name, [5, 15, 25])
+        drawn = draw_curves(the_comparison(tmp_path), "env_steps", tmp_path / "a", np.random.default_rng(0))
+        with Image.open(drawn[0]) as picture:
+            widths.append(picture.width)
+    assert widths[0] == widths[4] < widths[5]
 
 
 def test_markdown_says_what_was_not_reached_and_how_far_the_ratio_is_known(tmp_path):

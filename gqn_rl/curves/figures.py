@@ -46,6 +46,8 @@ LABELS = {
 }
 AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
 PANEL_SIZE_IN = (4.4, 3.4)
+LEGEND_WIDTH_IN = 2.0  # beside each panel, where a legend of more curves than `LEGEND_CURVES` would hide them
+LEGEND_CURVES = 5
 
 
 def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.Generator) -> list[Path]:
@@ -62,13 +64,14 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.G
     """
     cameras = comparison.cameras
     width, height = PANEL_SIZE_IN
+    width += LEGEND_WIDTH_IN * _has_legend_beside(comparison)
     figure = Figure(figsize=(width * len(cameras), height + 0.7), layout="constrained")
     panels = figure.subplots(1, len(cameras), sharey=True, squeeze=False)[0]
     for panel, camera in zip(panels, cameras, strict=True):
         _draw_panel(panel, comparison, camera, axis, rng)
     panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
     figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
-    caption = textwrap.fill(_caption(comparison, axis), width=int(PANEL_SIZE_IN[0] * len(cameras) * 20))
+    caption = textwrap.fill(_caption(comparison, axis), width=int(width * len(cameras) * 20))
     figure.supxlabel(caption, fontsize=7, x=0.01, ha="left")
     return [_save(figure, path.with_name(f"{path.name}.{ending}")) for ending in ("png", "svg")]
 
@@ -87,8 +90,15 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
     panel.set_xlabel(AXIS_LABELS[axis])
     if axis == "env_steps":
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-    panel.legend(fontsize=7, frameon=False)
+    if _has_legend_beside(comparison):
+        panel.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.2)
+    else:
+        panel.legend(fontsize=7, frameon=False)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _has_legend_beside(comparison: Comparison) -> bool:
+    return max(len(comparison.cells(camera)) for camera in comparison.cameras) > LEGEND_CURVES
 
 
 def _draw_cell(
