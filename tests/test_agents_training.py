@@ -10,13 +10,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents import training
 from gqn_rl.agents.networks import GQNExtractor
+from gqn_rl.agents.recurrent import RecurrentPPO
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train as train_in
 from gqn_rl.envs.cameras import Fixed

@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -21,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.recurrent import RecurrentPPO
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog, write_atomic
