@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf.errors import InterpolationToMissingValueError
 
 from gqn_rl import cli, import_dataset, load_encoder
 from gqn_rl.dataset import MultiViewDataset
@@ -87,6 +88,15 @@ def test_config_of_imported_data_follows_from_its_name():
         used = compose("pretrain", ["env=imported", "env.dataset=jaco"])
     assert used.data.root == made.root == "data/imported_jaco" and used.env.name == "imported_jaco"
     assert used.env.scene is None
+
+
+def test_pretraining_asks_for_the_name_of_imported_data():
+    """Folder and run follow from `env.dataset`; without it, the sentence names that setting, not what follows."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        cfg = compose("pretrain", ["env=imported"])
+    with pytest.raises(InterpolationToMissingValueError) as error:
+        _ = cfg.data.root
+    assert cli.sentence(error.value) == "`env.dataset` has no value: give one with `env.dataset=...`."
 
 
 def test_imported_data_open_at_any_size_and_are_never_rendered(tmp_path, source):
