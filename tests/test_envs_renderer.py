@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import pickle
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.envs.renderer import candidate_backends, close_renderers, gl_strings, shared_renderer
+from gqn_rl.envs import renderer
+from gqn_rl.envs.renderer import candidate_backends, close_renderers, gl_strings, open_gl_context, shared_renderer
 from gqn_rl.models.rays import RayState
 from gqn_rl.views import CameraPose
 
@@ -147,3 +149,31 @@ def test_a_picture_needs_pixels():
     model, _ = ball_at((0, 0, 0))
     with pytest.raises(ValueError, match="at least one pixel"):
         shared_renderer(model, 0, 64)
+
+
+def test_a_renderer_made_while_another_context_is_current_draws_all_the_same():
+    """Another library may have made its own OpenGL context current; ours does not upload into that."""
+    model, data = ball_at((0, 0, 0))
+    pose = CameraPose.look_at((1, 0, 0), (0, 0, 0))
+    before = shared_renderer(model, 64, 64).render(model, data, pose)
+    close_renderers()
+    theirs = importlib.import_module(f"mujoco.{open_gl_context().backend}").GLContext(32, 32)
+    theirs.make_current()
+    after = shared_renderer(model, 64, 64).render(model, data, pose)
+    theirs.free()
+    assert np.array_equal(before, after)
+
+
+def test_a_models_assets_are_hashed_once(monkeypatch):
+    """Only the first picture of a model pays for looking at its meshes and textures."""
+    model, _ = ball_at((0, 0, 0))
+    first = shared_renderer(model, 32, 32)
+    monkeypatch.setattr(renderer, "_asset_digest", None)
+    assert shared_renderer(model, 32, 32) is first
+
+
+def test_models_with_coarser_primitives_have_a_renderer_of_their_own():
+    """A sphere's slices are uploaded, not drawn from the model each time."""
+    (model, _), (coarse, _) = ball_at((0, 0, 0)), ball_at((0, 0, 0))
+    coarse.vis.quality.numslices = 8
+    assert shared_renderer(coarse, 32, 32) is not shared_renderer(model, 32, 32)

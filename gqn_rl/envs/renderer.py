@@ -12,8 +12,10 @@ import ctypes.util
 import functools
 import hashlib
 import importlib
+import math
 import os
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,7 @@ class OffscreenRenderer:
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int):
         self._context = open_gl_context()
+        self._context.make_current()  # another library's renderer may have made its own current
         model = copy.copy(model)  # the quality settings below must not reach the caller's model
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
@@ -117,6 +120,7 @@ class OffscreenRenderer:
         self._camera, self._option = mujoco.MjvCamera(), mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
         self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._eyes = tuple(self._mjv.camera)  # MuJoCo draws from the middle between two
         self._upside_down = np.empty((height, width, 3), np.uint8)
 
     def render(
@@ -131,13 +135,13 @@ class OffscreenRenderer:
             fovy_deg: vertical field of view in degrees.
         """
         camera = self._camera
-        camera.distance, camera.lookat[:] = 1.0, pose.position_w + pose.forward_w
-        camera.azimuth, camera.elevation = np.rad2deg(pose.yaw_rad), np.rad2deg(pose.pitch_rad)
+        camera.distance, camera.lookat[:] = 0.0, pose.position_w  # it looks at itself: the camera is there
+        camera.azimuth, camera.elevation = math.degrees(pose.yaw_rad), math.degrees(pose.pitch_rad)
         mujoco.mjv_updateScene(
             model, data, self._option, self._perturb, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._mjv
         )
-        half_height = np.tan(np.deg2rad(fovy_deg) / 2)
-        for eye in self._mjv.camera:
+        half_height = math.tan(math.radians(fovy_deg) / 2)
+        for eye in self._eyes:
             eye.frustum_top = half_height * eye.frustum_near
             eye.frustum_bottom = -eye.frustum_top
         self._context.make_current()  # other renderers of this process, ours or not, have buffers of their own
@@ -148,6 +152,7 @@ class OffscreenRenderer:
 
     def close(self) -> None:
         """Frees the uploaded assets."""
+        self._context.make_current()
         self._mjr.free()
 
     def __reduce__(self) -> Any:
@@ -155,19 +160,22 @@ class OffscreenRenderer:
 
 
 _renderers: dict[tuple[str, int, int], OffscreenRenderer] = {}
+_digests: weakref.WeakKeyDictionary[mujoco.MjModel, str] = weakref.WeakKeyDictionary()
 
 
 def shared_renderer(model: mujoco.MjModel, height: int, width: int) -> OffscreenRenderer:
     """Returns this process's renderer for models with the assets of `model`, made on first use and kept for life.
 
     Args:
-        model: a compiled model.
+        model: a compiled model; its meshes and textures are looked at once, later changes to them are not drawn.
         height: rows of the picture.
         width: columns of the picture.
     """
     if height < 1 or width < 1:
         raise ValueError(f"A picture must have at least one pixel, got height {height} and width {width}.")
-    key = (_asset_digest(model), height, width)
+    if model not in _digests:
+        _digests[model] = _asset_digest(model)
+    key = (_digests[model], height, width)
     if key not in _renderers:
         _renderers[key] = OffscreenRenderer(model, height, width)
     return _renderers[key]
@@ -188,8 +196,11 @@ def gl_strings() -> tuple[str, str]:
 
 
 def _asset_digest(model: mujoco.MjModel) -> str:
-    """Hashes what is uploaded to the graphics card: meshes, height fields, textures, skins, and the lights' number."""
-    digest = hashlib.sha256(repr((model.ngeom, model.nsite, model.nlight, model.nmat)).encode())
+    """Hashes what is uploaded to the graphics card: meshes, height fields, textures, skins, facets, and counts."""
+    counts = (model.ngeom, model.nsite, model.nlight, model.nmat)
+    quality = model.vis.quality
+    facets = (quality.numslices, quality.numstacks, quality.numquads)
+    digest = hashlib.sha256(repr((counts, facets)).encode())
     for assets in (model.mesh_vert, model.mesh_face, model.hfield_data, model.tex_data, model.skin_vert):
         digest.update(np.ascontiguousarray(assets).tobytes())
     return digest.hexdigest()
