@@ -20,7 +20,7 @@ import numpy as np
 from gqn_rl.cli import available_cores, versions
 
 SLOW_FRAMES_PER_S = 200.0
-"""Below this, at 64×64, something is wrong even for rendering on a CPU (530 to 900 are usual on one core)."""
+"""Below this, at 64×64, something is wrong even for rendering on a CPU (3 000 are usual on a free core)."""
 LITTLE_DISK_GB = 10.0
 """A data set of 20 000 scenes with their checkpoints takes about half of this."""
 TIMING_S = 1.0

@@ -19,7 +19,7 @@ from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
 """The encoder files of a pretraining run's folder."""
-VERSION_KEYS = ("gl_renderer", "mujoco")
+VERSION_KEYS = ("gl_renderer", "meshes", "mujoco")
 """Facts about the pretraining pictures (of the scene's `describe`) that should be the same at use, or pixels differ."""
 
 _SMALLEST_STD = 1e-6

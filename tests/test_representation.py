@@ -34,7 +34,7 @@ def raw_psi(views):
 def path(tmp_path):
     """A run folder's best encoder, standardised on some views."""
     psi = raw_psi(some_views(20))
-    dataset = {"scene": "fake", "mujoco": package_version("mujoco"), "gl_renderer": "llvmpipe"}
+    dataset = {"scene": "fake", "mujoco": package_version("mujoco"), "gl_renderer": "llvmpipe", "meshes": "full"}
     save_model(tmp_path / "best.safetensors", tiny_model(), {"dataset": dataset, **view_statistics(psi)})
     return tmp_path / "best.safetensors"
 
@@ -129,6 +129,8 @@ def test_warns_when_pictures_are_drawn_differently(path, recwarn):
     assert not recwarn.list
     with pytest.warns(UserWarning, match="`gl_renderer` is 'GeForce', .* 'llvmpipe'"):
         encoder.warn_if_drawn_differently(gl_renderer="GeForce")
+    with pytest.warns(UserWarning, match="`meshes` is 'simple', .* 'full'"):
+        encoder.warn_if_drawn_differently(meshes="simple")
     save_model(path, tiny_model(), {"dataset": {"mujoco": "1.0"}})
     with pytest.warns(UserWarning, match=r"`mujoco` is .* pictures of '1\.0'"):
         load_encoder(path)
