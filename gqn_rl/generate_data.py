@@ -7,6 +7,7 @@ python -m gqn_rl.generate_data num_scenes=2000 held_out_scenes=200 num_workers=2
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gqn_rl.envs import make_scene
 @command("generate_data")
 def main(cfg: DictConfig) -> None:
     """Makes the data set that the config asks for."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     start = time.monotonic()
     num_frames = generate(
         cfg.root,

@@ -6,6 +6,7 @@ python -m gqn_rl.import_dataset source=downloads/mazes name=mazes num_scenes=200
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ NUM_SHOWN = 5
 @command("import_dataset")
 def main(cfg: DictConfig) -> None:
     """Imports the data set that the config names."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     start = time.monotonic()
     manifest, num_imported = import_dataset(
         cfg.root,

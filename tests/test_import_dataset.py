@@ -1,5 +1,6 @@
 """The command that imports, what it says, and pretraining on what it made."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -32,11 +33,23 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
+@pytest.fixture
+def restore_logging():
+    """Undoes what Hydra does to the loggers of the process."""
+    loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if hasattr(item, "disabled"))]
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    yield
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
+
+
 def call(monkeypatch, capsys, folder, *arguments):
     """Gives the command in this process; returns its exit status, output and errors."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["import_dataset", *arguments])
     monkeypatch.setattr(cli, "use_threads", lambda threads: None)
+    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers[:])
     status = 0
     try:
         import_dataset.main()
@@ -46,6 +59,7 @@ def call(monkeypatch, capsys, folder, *arguments):
     return status, said.out, said.err
 
 
+@pytest.mark.usefixtures("restore_logging")
 def test_command_imports_says_what_it_refused_and_then_has_nothing_to_do(monkeypatch, capsys, tmp_path, source):
     """Numbers, folder, file and byte of the damaged record, a progress bar; exit status 0; once more: already whole."""
     arguments = (f"source={source}", "name=jaco", "image_size=16", "num_workers=1")
@@ -58,6 +72,7 @@ def test_command_imports_says_what_it_refused_and_then_has_nothing_to_do(monkeyp
     assert status == 0 and "already whole; 1 record refused" in out
 
 
+@pytest.mark.usefixtures("restore_logging")
 def test_command_counts_scenes_when_their_number_is_known(monkeypatch, capsys, tmp_path, source):
     """`num_scenes` limits the import, and the progress bar then counts scenes."""
     arguments = (f"source={source}", "name=jaco", "image_size=16", "num_workers=1", "num_scenes=4", "held_out_scenes=2")
@@ -65,6 +80,7 @@ def test_command_counts_scenes_when_their_number_is_known(monkeypatch, capsys, t
     assert status == 0 and "4 + 2 held-out scenes" in out and "no records refused" in out and "4/4" in err
 
 
+@pytest.mark.usefixtures("restore_logging")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
