@@ -36,7 +36,7 @@ def source(tmp_path):
 @pytest.fixture
 def restore_logging():
     """Undoes what Hydra does to the loggers of the process."""
-    loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if hasattr(item, "disabled"))]
+    loggers = [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     before = [(logger, logger.level, logger.disabled) for logger in loggers]
     yield
     for logger, level, disabled in before:
