@@ -3,6 +3,7 @@
 python -m gqn_rl.train_agent repr=oracle
 python -m gqn_rl.train_agent repr=gqn camera=moving seed=1
 python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,moving seed=0,1,2
+python -m gqn_rl.train_agent repr=vae encoder=runs/pretrain/jaco_vae_seed0
 python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
 python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
 """
@@ -27,6 +28,7 @@ from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import ENV_IDS
 from gqn_rl.evaluate import action_repeat, random_return
+from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.wrappers import EncodingServer, make_vec_env, untrained_encoder
 
@@ -44,10 +46,10 @@ def main(cfg: DictConfig) -> None:
     world = {"env_id": ENV_IDS[cfg.env.name], "camera": cfg.camera.name}
     env_kwargs = {"scene": settings["env"]["scene"], **settings["task"]}
     encoder = None
-    if cfg.repr.kind == "gqn":
-        encoder = load_encoder(cfg.encoder or cfg.env.name)
+    if cfg.repr.kind in ("gqn", "vae"):
+        encoder = pretrained(cfg)
     elif cfg.repr.kind == "random_encoder":
-        network = {**settings["env"]["model"], **settings["model"], "image_size": cfg.env.scene.image_size}
+        network = fit_settings(settings["env"]["model"], **settings["model"], image_size=cfg.env.scene.image_size)
         if cfg.encoder:
             network = load_encoder(cfg.encoder).metadata["model"]
         encoder = untrained_encoder(network, **world, seed=cfg.seed, env_kwargs=env_kwargs)
@@ -80,6 +82,19 @@ def main(cfg: DictConfig) -> None:
             folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed, deterministic=cfg.agent.eval_deterministic
         )
     eval_envs.close()
+
+
+def pretrained(cfg: DictConfig) -> SceneEncoder:
+    """Loads the encoder of repr.kind=gqn or vae; one of the other kind is refused, or curves would be mislabelled."""
+    if cfg.repr.kind == "vae" and not cfg.encoder:
+        raise ValueError(
+            "`encoder` must name a VAE with repr=vae, none ships; `python -m gqn_rl.pretrain model=vae` trains one."
+        )
+    encoder = load_encoder(cfg.encoder or cfg.env.name)
+    model = encoder.metadata["model"]["name"]
+    if (model == "vae") != (cfg.repr.kind == "vae"):
+        raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")
+    return encoder
 
 
 @contextlib.contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from gqn_rl.models.gqn import GQN
 from gqn_rl.models.scene_model import SceneModel
+from gqn_rl.models.vae import VAE
 
-MODELS: dict[str, type[SceneModel]] = {"gqn": GQN}
+MODELS: dict[str, type[SceneModel]] = {"gqn": GQN, "vae": VAE}
 """Scene models by name."""
 
 
@@ -23,3 +26,15 @@ def build_model(name: str, **sizes: Any) -> SceneModel:
         return MODELS[name](**sizes)
     except TypeError as error:
         raise ValueError(f"`model` {name!r} does not take these sizes: {error}.") from error
+
+
+def fit_settings(scene_settings: Mapping[str, Any], name: str, **sizes: Any) -> dict[str, Any]:
+    """Returns what `build_model` takes: name, sizes, and what follows from the scene where the model has use for it.
+
+    Args:
+        scene_settings: sizes that follow from the scene, such as the cameras' field of view; `sizes` come first.
+        name: of the model; an unknown one is left for `build_model` to refuse.
+        **sizes: of the model.
+    """
+    known = inspect.signature(MODELS[name]).parameters if name in MODELS else ()
+    return {"name": name, **{key: value for key, value in scene_settings.items() if key in known}, **sizes}

@@ -20,12 +20,14 @@ class SceneModel(nn.Module, abc.ABC):
         image_size: H = W.
         representation_shape: shape of one view's ψ and of r.
         plan_width_m: where r is a plan of the ground (`ground_plan.py`): how wide; None for every other r.
+        predicts_views: whether `predict` can tell what another viewpoint sees; if not, the ELBO judges the model.
     """
 
     config: dict[str, Any]
     image_size: int
     representation_shape: tuple[int, ...]
     plan_width_m: float | None = None
+    predicts_views: bool = True
 
     @abc.abstractmethod
     def encode_views(self, views: Views) -> Tensor:

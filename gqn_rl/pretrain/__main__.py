@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import make_scene
-from gqn_rl.models import build_model
+from gqn_rl.models import build_model, fit_settings
 from gqn_rl.pretrain.data import make_when_missing, open_splits
 from gqn_rl.pretrain.hardware import join_workers
 from gqn_rl.pretrain.loop import train
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         size = scene.image_size if scene else None
         dataset, heldout = open_splits(cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main)
         torch.manual_seed(cfg.seed)
-        model = build_model(**{**cfg.env.model, **cfg.model}, image_size=dataset.image_size)
+        model = build_model(**fit_settings(cfg.env.model, **cfg.model, image_size=dataset.image_size))
         if workers.is_main:
             write_run_header(cfg.run_dir, cfg)
             print(f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")

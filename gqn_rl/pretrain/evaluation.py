@@ -17,7 +17,7 @@ CONTEXT_SIZES = (1, 2, 4)
 EXCESS_NLL, KL, MSE, PSNR, SSIM, BITS = "excess_nll", "kl", "mse", "psnr", "ssim", "bits_per_dim"
 """Names of the measures of one split; `eval/mse_4view` has 4 context views, `eval/mse` is the mean over all."""
 BEST = f"eval/{EXCESS_NLL}"
-"""What decides which encoder is the best: lower is better."""
+"""What decides which encoder is the best (`score`): lower is better."""
 
 _NOISE_SEED = 0
 _CHUNK = 32
@@ -59,6 +59,17 @@ def evaluate_pictures(
                 values[f"eval/{name}_{size}view"] = float(torch.cat([chunk[name] for chunk in chunks]).mean())
     names = dict.fromkeys(key.rsplit("_", 1)[0] for key in values)
     return {name: float(np.mean([values[f"{name}_{size}view"] for size in sizes])) for name in names} | values
+
+
+def score(model: SceneModel, values: dict[str, float]) -> float:
+    """Returns what decides which encoder is the best, lower is better: how well other views are predicted.
+
+    A model that cannot predict them is judged by its negative ELBO of held-out pictures, over the likelihood's floor:
+    the sharper it draws a view, the farther that is from another one.
+    """
+    if model.predicts_views:
+        return values[BEST]
+    return values[f"eval/reconstruction_{EXCESS_NLL}"] + values[f"eval/{KL}"]
 
 
 def evaluate_representation(

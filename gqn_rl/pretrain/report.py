@@ -63,7 +63,7 @@ class Report:
         self._model.eval()
         self._log_metrics(step)
         self._draw_sheet(step)
-        score = self.latest[evaluation.BEST]
+        score = evaluation.score(self._model, self.latest)
         paths = [self._run_dir / LAST_FILE] + [self._run_dir / BEST_FILE] * (score < best)
         device = self._workers.device
         export_encoder(paths, self._model, self._train, step=step, metrics=self.latest, device=device)

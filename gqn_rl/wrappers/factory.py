@@ -21,9 +21,9 @@ from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 
-REPRESENTATIONS = ("oracle", "pixels", "gqn", "random_encoder")
-"""What an agent may see: the true state, pictures, r of a pretrained encoder, r of an untrained one."""
-_ENCODED = ("gqn", "random_encoder")
+REPRESENTATIONS = ("oracle", "pixels", "gqn", "vae", "random_encoder")
+"""What an agent may see: the true state, pictures, r of a pretrained GQN, a VAE's code, r of an untrained network."""
+_ENCODED = ("gqn", "vae", "random_encoder")
 
 
 def make_env(
@@ -42,7 +42,7 @@ def make_env(
         env_id: the task's Gymnasium id.
         repr: one of `REPRESENTATIONS`.
         camera: see `CameraObservation`; repr="oracle" looks through none.
-        encoder: the encoder of repr="gqn" or "random_encoder" (`untrained_encoder` makes the latter).
+        encoder: the encoder of repr="gqn", "vae" or "random_encoder" (`untrained_encoder` makes the last).
         size: height and width of the pictures; by default the encoder's, or 64 without one.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
