@@ -8,9 +8,16 @@ from typing import Any
 from gqn_rl.envs import renderer  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.maze import MazeScene
+from gqn_rl.envs.rooms import RoomsScene
+from gqn_rl.envs.shepard_metzler import ShepardMetzlerScene
 from gqn_rl.views import Scene
 
-SCENES: dict[str, Callable[..., Scene]] = {"jaco": JacoScene, "maze": MazeScene}
+SCENES: dict[str, Callable[..., Scene]] = {
+    "jaco": JacoScene,
+    "maze": MazeScene,
+    "rooms": RoomsScene,
+    "shepard_metzler": ShepardMetzlerScene,
+}
 """Scenes by the name that `env=` takes."""
 
 ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
