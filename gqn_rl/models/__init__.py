@@ -36,5 +36,5 @@ def fit_settings(scene_settings: Mapping[str, Any], name: str, **sizes: Any) -> 
         name: of the model; an unknown one is left for `build_model` to refuse.
         **sizes: of the model.
     """
-    known = inspect.signature(MODELS[name]).parameters if name in MODELS else ()
+    known = set(inspect.signature(MODELS[name]).parameters) if name in MODELS else set()
     return {"name": name, **{key: value for key, value in scene_settings.items() if key in known}, **sizes}

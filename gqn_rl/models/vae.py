@@ -129,16 +129,20 @@ class VAE(SceneModel):
 def _decoder(image_size: int, code_size: int, features: int) -> nn.Sequential:
     """Returns the mirror image of `strided_trunk`: codes [N, D] to [N, 3, H, W]."""
     side = image_size // IMAGE_SIZE_MULTIPLE
-    up = {"kernel_size": 4, "stride": 2, "padding": 1}
     return nn.Sequential(
         *(nn.Linear(code_size, features), nn.ReLU()),
         *(nn.Linear(features, _START_CHANNELS * side**2), nn.Unflatten(1, (_START_CHANNELS, side, side))),
         *(nn.GroupNorm(8, _START_CHANNELS), nn.ReLU()),
-        *(nn.ConvTranspose2d(_START_CHANNELS, 128, **up), nn.GroupNorm(8, 128), nn.ReLU()),
-        *(nn.ConvTranspose2d(128, 64, **up), nn.GroupNorm(8, 64), nn.ReLU()),
-        *(nn.ConvTranspose2d(64, 32, **up), nn.ReLU()),
-        nn.ConvTranspose2d(32, 3, **up),
+        *(_double(_START_CHANNELS, 128), nn.GroupNorm(8, 128), nn.ReLU()),
+        *(_double(128, 64), nn.GroupNorm(8, 64), nn.ReLU()),
+        *(_double(64, 32), nn.ReLU()),
+        _double(32, 3),
     )
+
+
+def _double(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    """Returns a convolution to maps of twice the size."""
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
 
 
 def _prior(q: Gaussian) -> Gaussian:
