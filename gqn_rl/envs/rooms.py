@@ -1,4 +1,4 @@
-"""RoomsScene: the paper's rooms, with one to three coloured objects, textures of walls and floor, and a random light."""
+"""RoomsScene: the paper's rooms: one to three coloured objects, textures of walls and floor, and a random light."""
 
 from __future__ import annotations
 

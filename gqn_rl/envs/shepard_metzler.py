@@ -8,6 +8,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Dome, Fixed
 from gqn_rl.envs.scene import MujocoScene
@@ -28,7 +29,7 @@ PART_COLOURS = {
 PART_EMISSION = 0.2
 SKY_COLOURS = (0.62, 0.65, 0.70), (0.80, 0.82, 0.84)  # zenith, horizon
 
-CAMERA_DISTANCE_M = 1.75
+CAMERA_DISTANCE_M = 1.8
 ELEVATION_DEG = (-75.0, 75.0)
 FIXED_AT_W = (1.3, 0.8, 0.9)
 
@@ -67,9 +68,10 @@ class ShepardMetzlerScene(MujocoScene):
         walk = draw_walk(rng, self.parts)
         self.show(walk, [self._palette[number] for number in rng.permutation(self.parts)])
 
-    def show(self, walk: np.ndarray, colours: list[str]) -> None:
+    def show(self, walk: ArrayLike, colours: list[str]) -> None:
         """Puts up the object of the cubes `walk`, int [parts, 3], coloured by the names `colours`, all different."""
-        if len(walk) != self.parts or sorted(colours) != sorted(self._palette):
+        walk = np.asarray(walk)
+        if walk.shape != (self.parts, 3) or sorted(colours) != sorted(self._palette):
             raise ValueError(f"`walk` must have {self.parts} cubes, `colours` each of {self._palette} once.")
         self.walk, self.colours = walk, colours
         self.model.geom_pos[:] = self.positions_w
