@@ -19,7 +19,7 @@ from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.maps import analyses
 from gqn_rl.maps.evaluation import MapJudge
-from gqn_rl.maps.mazes import encode_mazes, scene_settings
+from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
 from gqn_rl.maps.training import JUDGE, load_map_for
 from gqn_rl.models import GQN
 from gqn_rl.pretrain.hardware import pick_device
@@ -69,7 +69,8 @@ def load_subject(cfg: DictConfig) -> analyses.Subject:
     settings = scene_settings(dataset.manifest)
     mazes = encode_mazes(encoder, dataset, MazeScene(**settings), cfg.num_mazes)
     judge = MapJudge.from_facts(facts[JUDGE])
-    return analyses.Subject(model, decoder.to(device), judge, mazes, dataset, settings["fovy_deg"])
+    is_new = new_layouts(mazes.walls, true_walls(MultiViewDataset(cfg.data.root, "train")))
+    return analyses.Subject(model, decoder.to(device), judge, mazes, is_new, dataset, settings["fovy_deg"])
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import torch
 
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.maps import mazes
-from gqn_rl.maps.mazes import encode_mazes, scene_settings, true_maps, true_walls
+from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_maps, true_walls
 from gqn_rl.representation import SceneEncoder
-from tests.tiny_mazes import CELLS, IMAGE_SIZE, SCENE, VIEWS, make_maze_data, tiny_gqn
+from tests.tiny_mazes import CELLS, IMAGE_SIZE, SCENE, VIEWS, make_maze_data, random_walls, tiny_gqn
 from tests.tiny_pretraining import make_data
 
 
@@ -64,3 +64,11 @@ def test_what_does_not_fit_into_memory_is_refused(data, monkeypatch):
     monkeypatch.setattr(mazes, "MOST_BYTES", 5 * VIEWS * 8 * 4)
     with pytest.raises(ValueError, match="use at most 5 mazes of this encoder"):
         mazes.encode_views(SceneEncoder(tiny_gqn(), {}), data[0], 12, progress=False)
+
+
+def test_layouts_that_were_seen_are_not_new():
+    """A layout is new when it differs from every known one in at least a cell."""
+    known = random_walls(5)
+    other = known[2].copy()
+    other[0, 0] ^= True
+    assert new_layouts(np.stack([known[3], other]), known).tolist() == [False, True]

@@ -29,6 +29,7 @@ class Subject:
         decoder: the map decoder of its r.
         judge: reads walls out of maps.
         mazes: held-out mazes.
+        is_new: whether no training maze has the layout of a held-out one, bool [N]; small mazes often repeat.
         dataset: where they come from.
         fovy_deg: field of view of their pictures.
     """
@@ -37,6 +38,7 @@ class Subject:
     decoder: MapDecoder
     judge: MapJudge
     mazes: EncodedMazes
+    is_new: np.ndarray
     dataset: MultiViewDataset
     fovy_deg: float
 
@@ -79,9 +81,9 @@ def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) 
     rows: list[dict[str, Any]] = []
     for count, measures in accuracy_by_views(subject.decoder, subject.mazes, subject.judge):
         columns = [mean_over_mazes(values, rng).columns(name) for name, values in measures.items()]
-        rows.append(
-            {"views": count, "mazes": len(subject.mazes.psi)} | {k: v for part in columns for k, v in part.items()}
-        )
+        columns.append(mean_over_mazes(measures["wall_iou"][subject.is_new], rng).columns("wall_iou_new"))
+        counted = {"views": count, "mazes": len(subject.mazes.psi), "new_mazes": int(subject.is_new.sum())}
+        rows.append(counted | {k: v for part in columns for k, v in part.items()})
     guesses = subject.judge.judge_guesses(subject.mazes.walls)
     truth = subject.judge.judge(subject.mazes.maps, subject.mazes)
     rows_of_bounds = [
@@ -92,7 +94,11 @@ def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) 
     write_rows(out / "map_bounds.csv", rows_of_bounds)
     figures.draw_accuracy(out / "map_accuracy.png", rows, guesses)
     figures.draw_sheet(out / "map_sheet.png", subject.decoder, subject.mazes)
-    lines = [f"{row['views']:>3} views: wall IoU {row['wall_iou']:.3f}, PSNR {row['psnr']:.2f} dB" for row in rows]
+    lines = [
+        f"{row['views']:>3} views: wall IoU {row['wall_iou']:.3f}, {row['wall_iou_new']:.3f} where no training maze has "
+        f"the layout ({row['new_mazes']} mazes), PSNR {row['psnr']:.2f} dB"
+        for row in rows
+    ]
     return "\n".join([*lines, f"best constant guess: wall IoU {guesses['wall_iou']:.3f}"])
 
 

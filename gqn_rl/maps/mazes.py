@@ -144,6 +144,12 @@ def true_walls(dataset: MultiViewDataset) -> np.ndarray:
     return dataset.states[:, columns].reshape(-1, cells, cells) > 0.5
 
 
+def new_layouts(walls: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Tells which of the mazes [N, n, n] have a layout that none of the known ones [M, n, n] has, bool [N]."""
+    layouts = {layout.tobytes() for layout in known}
+    return np.array([layout.tobytes() not in layouts for layout in walls])
+
+
 def scene_settings(manifest: dict[str, Any]) -> dict[str, Any]:
     """Returns the arguments of `MazeScene` with which a data set was made, from its manifest."""
     if manifest["scene"] != "maze":
