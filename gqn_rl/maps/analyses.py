@@ -95,8 +95,8 @@ def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) 
     figures.draw_accuracy(out / "map_accuracy.png", rows, guesses)
     figures.draw_sheet(out / "map_sheet.png", subject.decoder, subject.mazes)
     lines = [
-        f"{row['views']:>3} views: wall IoU {row['wall_iou']:.3f}, {row['wall_iou_new']:.3f} where no training maze has "
-        f"the layout ({row['new_mazes']} mazes), PSNR {row['psnr']:.2f} dB"
+        f"{row['views']:>3} views: wall IoU {row['wall_iou']:.3f}, {row['wall_iou_new']:.3f} where no training maze "
+        f"has the layout ({row['new_mazes']} mazes), PSNR {row['psnr']:.2f} dB"
         for row in rows
     ]
     return "\n".join([*lines, f"best constant guess: wall IoU {guesses['wall_iou']:.3f}"])
