@@ -288,10 +288,14 @@ def test_wrong_settings_are_refused(settings, message):
 
 
 def test_rooms_that_cannot_be_are_refused():
-    """Four objects, and two of one colour, by which the state knows them."""
+    """Four objects, two of one colour, by which the state knows them, and what there is no texture or mesh of."""
     for colours in (("red", "green", "blue", "cyan"), ("red", "red")):
         with pytest.raises(ValueError, match="at most 3 objects, no two of one colour"):
             Room(tuple(RoomObject("box", colour) for colour in colours))
+    with pytest.raises(ValueError, match=r"`shape` must be one of \['box', .*'triangle'\], got 'cube'"):
+        RoomObject("cube", "red")
+    with pytest.raises(ValueError, match=r"`floor` must be one of \['yellow', 'white', 'blue'\], got 'red'"):
+        Room((), floor="red")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import mujoco
@@ -48,6 +49,11 @@ class RoomObject:
     size_m: float = SIZES_M[-1]
     yaw_rad: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_known("shape", self.shape, SHAPES)
+        _check_known("colour", self.colour, OBJECT_COLOURS)
+        _check_known("size_m", self.size_m, SIZES_M)
+
 
 @dataclasses.dataclass(frozen=True)
 class Room:
@@ -66,6 +72,8 @@ class Room:
     light_w: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
+        _check_known("wall", self.wall, WALL_TEXTURES)
+        _check_known("floor", self.floor, FLOOR_TEXTURES)
         colours = [thing.colour for thing in self.objects]
         if len(colours) > MAX_OBJECTS or len(set(colours)) < len(colours):
             raise ValueError(f"A room has at most {MAX_OBJECTS} objects, no two of one colour, got {colours}.")
@@ -169,6 +177,11 @@ def draw_room(rng: np.random.Generator, rotate: bool = False) -> Room:
         position_w = _draw_place(rng, size_m, objects)
         objects.append(RoomObject(shape, list(OBJECT_COLOURS)[number], position_w, size_m, yaw_rad))
     return Room(tuple(objects), wall, floor, light_w)
+
+
+def _check_known(name: str, given: object, known: Collection[object]) -> None:
+    if given not in known:
+        raise ValueError(f"`{name}` must be one of {list(known)}, got {given!r}.")
 
 
 def _draw_place(rng: np.random.Generator, size_m: float, others: list[RoomObject]) -> tuple[float, float]:

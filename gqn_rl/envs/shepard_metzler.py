@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gqn_rl.envs.cameras import Dome, Fixed
+from gqn_rl.envs.cameras import Camera, Dome, Fixed
 from gqn_rl.envs.scene import MujocoScene
 from gqn_rl.envs.shepard_metzler_objects import centred, chirality, draw_walk
 
@@ -51,7 +51,7 @@ class ShepardMetzlerScene(MujocoScene):
         if parts not in PART_SIDE_M:
             raise ValueError(f"`parts` must be one of {list(PART_SIDE_M)}, got {parts!r}.")
         self.parts = parts
-        cameras = {
+        cameras: dict[str, Camera] = {
             "moving": Dome((0.0, 0.0, 0.0), (CAMERA_DISTANCE_M,) * 2, (0.0, 360.0), ELEVATION_DEG),
             "fixed": Fixed(FIXED_AT_W, (0.0, 0.0, 0.0)),
         }
