@@ -32,7 +32,7 @@ DATA_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "shepard_metzler_7": ("shepard_metzler", {"parts": 7}),
 }
 NUM_SCENES, VIEWS_PER_SCENE = 60, 10
-SHEET_SCENES, SHEET_VIEWS = 6, 8
+SHEET_SCENES, SHEET_VIEWS = 4, 8
 NUM_WEIGHED = 60
 
 
