@@ -26,7 +26,7 @@ from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
-from gqn_rl.envs import ENV_IDS
+from gqn_rl.envs import task_id
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
-    world = {"env_id": ENV_IDS[cfg.env.name], "camera": cfg.camera.name}
+    world = {"env_id": task_id(cfg.env.name), "camera": cfg.camera.name}
     env_kwargs = {"scene": settings["env"]["scene"], **settings["task"]}
     encoder = None
     if cfg.repr.kind in ("gqn", "vae"):

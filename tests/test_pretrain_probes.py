@@ -67,6 +67,12 @@ def test_groups_leave_out_entries_without_variance():
     assert groups == {"target": pytest.approx(0.5)}
 
 
+def test_what_stands_before_a_slash_is_the_group():
+    """Entries of things that may be missing are averaged over them; NaN ones are left out."""
+    groups = probes.group_means(["shape/red_box", "shape/blue_box", "x/red"], np.array([0.2, 0.4, np.nan]))
+    assert groups == {"shape": pytest.approx(0.3)}
+
+
 def test_spread_of_a_constant_and_of_a_scene_code():
     """The same ψ for every scene has spread 0; a ψ that depends on the scene alone has a scene share of 1."""
     rng = np.random.default_rng(0)

@@ -120,6 +120,7 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
     (["repr=sound"], "Valid: gqn, gqn_episode"),
+    (["env=rooms"], "`env` must be a scene with a task, one of ['jaco', 'maze'], got 'rooms'."),
     (["camera=side"], "Valid: fixed, heldout, moving"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
 ])  # fmt: skip

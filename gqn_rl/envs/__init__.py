@@ -24,6 +24,17 @@ ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
 """The Gymnasium id of the task that is set in each scene."""
 
 
+def task_id(name: str) -> str:
+    """Returns the Gymnasium id of the task that is set in the scene called `name`.
+
+    Raises:
+        ValueError: for a scene without a task; lists those that have one.
+    """
+    if name not in ENV_IDS:
+        raise ValueError(f"`env` must be a scene with a task, one of {sorted(ENV_IDS)}, got {name!r}.")
+    return ENV_IDS[name]
+
+
 def make_scene(name: str, **settings: Any) -> Scene:
     """Returns the scene called `name`.
 

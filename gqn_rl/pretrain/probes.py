@@ -81,8 +81,11 @@ def group_means(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
 def group_name(entry: str) -> str:
     """Returns the thing that a state entry describes: `hand` for `hand_x`, `wall_colour` for `wall_red`.
 
-    Rows and columns of a grid are one thing: `wall` for `wall_3_0`.
+    Rows and columns of a grid are one thing: `wall` for `wall_3_0`. What stands before a slash is the thing, of whatever
+    stands behind it: `shape` for `shape/red_box`.
     """
+    if "/" in entry:
+        return entry.split("/")[0]
     component = _COMPONENT.search(entry)
     thing = _COMPONENT.sub("", entry)
     return f"{thing}_colour" if component and component[1] in _COLOURS else thing
