@@ -81,7 +81,7 @@ def group_means(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
 def group_name(entry: str) -> str:
     """Returns the thing that a state entry describes: `hand` for `hand_x`, `wall_colour` for `wall_red`.
 
-    Rows and columns of a grid are one thing: `wall` for `wall_3_0`. What stands before a slash is the thing, of whatever
+    Rows and columns of a grid are one thing: `wall` for `wall_3_0`. What stands before a slash is the thing, whatever
     stands behind it: `shape` for `shape/red_box`.
     """
     if "/" in entry:
