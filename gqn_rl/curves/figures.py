@@ -49,7 +49,7 @@ LABELS = {
 AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
 PANEL_SIZE_IN = (4.4, 3.4)
 LEGEND_WIDTH_IN = 2.0  # beside each panel, where a legend of more curves than `LEGEND_CURVES` would hide them
-LEGEND_CURVES = 5
+LEGEND_CURVES = 4
 
 
 def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.Generator) -> list[Path]:
