@@ -1,6 +1,5 @@
 """The command that imports, what it says, and pretraining on what it made."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -33,23 +32,11 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-@pytest.fixture
-def restore_logging():
-    """Undoes what Hydra does to the loggers of the process."""
-    loggers = [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
-    before = [(logger, logger.level, logger.disabled) for logger in loggers]
-    yield
-    for logger, level, disabled in before:
-        logger.setLevel(level)
-        logger.disabled = disabled
-
-
 def call(monkeypatch, capsys, folder, *arguments):
     """Gives the command in this process; returns its exit status, output and errors."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["import_dataset", *arguments])
     monkeypatch.setattr(cli, "use_threads", lambda threads: None)
-    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers[:])
     status = 0
     try:
         import_dataset.main()

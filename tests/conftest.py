@@ -1,0 +1,17 @@
+"""What tests of several files use."""
+
+import logging
+
+import pytest
+
+
+@pytest.fixture
+def restore_logging(monkeypatch):
+    """Undoes what Hydra does to the loggers of the process, where a test gives a command in it."""
+    monkeypatch.setattr(logging.root, "handlers", logging.root.handlers[:])
+    loggers = [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    yield
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
