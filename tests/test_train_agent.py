@@ -14,8 +14,8 @@ import gqn_rl
 from gqn_rl.agents import run_folder as files
 
 CHOICES = [
-    *("gqn", "gqn_episode", "gqn_window", "oracle", "pixels", "pixels_stack"),
-    *("random_encoder", "random_encoder_episode"),
+    *("gqn", "gqn_episode", "gqn_pixels", "gqn_window", "oracle", "pixels", "pixels_stack"),
+    *("random_encoder", "random_encoder_episode", "vae"),
 ]
 SMALL = [
     "total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16",
@@ -48,6 +48,7 @@ def test_presets_are_known_representations_under_names_of_their_own():
         "gqn": ("gqn", "current"), "gqn_episode": ("gqn", "episode"), "gqn_window": ("gqn", "window"),
         "random_encoder": ("random_encoder", "current"), "random_encoder_episode": ("random_encoder", "episode"),
         "oracle": ("oracle", None), "pixels": ("pixels", None), "pixels_stack": ("pixels", None),
+        "gqn_pixels": ("gqn", "episode"), "vae": ("vae", "current"),
     }  # fmt: skip
     assert sorted(expected) == CHOICES
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):

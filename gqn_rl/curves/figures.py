@@ -73,7 +73,7 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.G
         _draw_panel(panel, comparison, camera, axis, rng)
     panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
     figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
-    caption = textwrap.fill(_caption(comparison, axis), width=int(width * len(cameras) * 20))
+    caption = textwrap.fill(_caption(comparison, axis), width=int(width * len(cameras) * 18))
     figure.supxlabel(caption, fontsize=7, x=0.01, ha="left")
     return [_save(figure, path.with_name(f"{path.name}.{ending}")) for ending in ("png", "svg")]
 
