@@ -132,8 +132,7 @@ class GQN(SceneModel):
     def encode_views(self, views: Views) -> Tensor:
         """Returns ψ(x_k, v_k) for views of shape [B, K, ...]: [B, K, *representation_shape]."""
         batch, num_views = views.images.shape[:2]
-        images = prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
-        return self.encoder(images, views.viewpoints.flatten(0, 1)).unflatten(0, (batch, num_views))
+        return self.encoder(pictures_of(views), views.viewpoints.flatten(0, 1)).unflatten(0, (batch, num_views))
 
     def encode(self, views: Views) -> Tensor:
         """Returns r, the sum of ψ over the K views, float32 [B, *representation_shape]."""
@@ -146,7 +145,7 @@ class GQN(SceneModel):
     def infer(self, r: Tensor, query: Views, noise: Tensor | None = None) -> Drawing:
         """Draws the query views [B, Q, ...] with latents from the posterior; see `Generator.infer`."""
         viewpoints = query.viewpoints.flatten(0, 1)
-        return self.generator.infer(self.seen_from(r, viewpoints), viewpoints, self._pictures(query), noise)
+        return self.generator.infer(self.seen_from(r, viewpoints), viewpoints, pictures_of(query), noise)
 
     def generate(self, r: Tensor, viewpoints: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
         """Draws viewpoints [B, Q, V] with latents from the prior; see `Generator.generate`."""
@@ -178,10 +177,7 @@ class GQN(SceneModel):
         """
         r = self.encode(context)
         drawing = self.infer(r, query, noise) if latents else self.generate(r, query.viewpoints, sample=False)
-        squared_error = (drawing.mean - self._pictures(query).float()).square().flatten(1)  # [B Q, 3 H W]
-        mse, kl = squared_error.mean(), drawing.kl.mean()
-        nll = gaussian_nll(mse, squared_error.shape[1], sigma)
-        return nll + kl_weight * kl, {"nll": nll.detach(), "kl": kl.detach(), "mse": mse.detach()}
+        return negative_elbo(drawing.mean, pictures_of(query), drawing.kl.mean(), sigma, kl_weight)
 
     def predict(self, context: Views, query_viewpoints: Tensor, sample: bool = True) -> Tensor:
         """Predicts pictures at query viewpoints [B, Q, V] from the prior: float32 [B, Q, 3, H, W], about [0, 1]."""
@@ -192,9 +188,28 @@ class GQN(SceneModel):
         """Redraws the query views with latents from the posterior: float32 [B, Q, 3, H, W]."""
         return self.infer(self.encode(context), query).mean.unflatten(0, query.images.shape[:2])
 
-    def _pictures(self, views: Views) -> Tensor:
-        """Returns the pictures of views [B, Q, ...] as float [B Q, 3, H, W]."""
-        return prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+
+def pictures_of(views: Views) -> Tensor:
+    """Returns the pictures of views [B, Q, ...] as float [B Q, 3, H, W] in [0, 1]."""
+    return prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+
+
+def negative_elbo(
+    mean: Tensor, pictures: Tensor, kl: Tensor, sigma: float, kl_weight: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the negative ELBO in nats per picture, and its terms "nll", "kl" and "mse" without gradient.
+
+    Args:
+        mean: of the pixels' normal distribution, float32 [N, 3, H, W].
+        pictures: what was to be drawn, of the same shape.
+        kl: mean KL of the latents in nats per picture, a scalar.
+        sigma: standard deviation of the pixels, in [0, 1] like them.
+        kl_weight: weight of the KL; 1 is the ELBO.
+    """
+    squared_error = (mean - pictures.float()).square().flatten(1)  # [N, 3 H W]
+    mse = squared_error.mean()
+    nll = gaussian_nll(mse, squared_error.shape[1], sigma)
+    return nll + kl_weight * kl, {"nll": nll.detach(), "kl": kl.detach(), "mse": mse.detach()}
 
 
 def gaussian_nll(mse: Tensor, num_values: int, sigma: float) -> Tensor:

@@ -120,12 +120,20 @@ def plan_from_camera(r: Tensor, v: Tensor, plan_width_m: float) -> Tensor:
     """
     size = r.shape[-1]
     ahead_right = square_centres(size, plan_width_m).to(v).flip(-1)  # north of the middle is ahead, east to the right
+    places_w = v[:, None, :2] + ahead_right @ torch.stack(level_axes(v), dim=1)
+    grid = plan_coordinates(places_w, plan_width_m).unflatten(1, (size, size))
+    return mean_evidence(F.grid_sample(r, grid, padding_mode="zeros", align_corners=False))
+
+
+def level_axes(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the horizontal directions ahead of and to the right of cameras [B, 7], x and y: [B, 2] each."""
     sin, cos = v[:, 3], v[:, 4]
-    axes = torch.stack([torch.stack([cos, sin], dim=-1), torch.stack([sin, -cos], dim=-1)], dim=1)  # [B, 2, xy]
-    places_w = v[:, None, :2] + ahead_right @ axes
-    grid = places_w / (plan_width_m / 2) * v.new_tensor([1.0, -1.0])
-    turned = F.grid_sample(r, grid.unflatten(1, (size, size)), padding_mode="zeros", align_corners=False)
-    return mean_evidence(turned)
+    return torch.stack([cos, sin], dim=-1), torch.stack([sin, -cos], dim=-1)
+
+
+def plan_coordinates(places_w: Tensor, plan_width_m: float) -> Tensor:
+    """Turns x and y in metres, [..., 2], into what `grid_sample` takes: -1 and 1 at the plan's edges, north first."""
+    return places_w / (plan_width_m / 2) * places_w.new_tensor([1.0, -1.0])
 
 
 class PlanReader(nn.Module):
@@ -179,7 +187,7 @@ class PlanSight(nn.Module):
     ):
         super().__init__()
         self.shape = (out_channels, map_size, map_size)
-        self.half_width_m = plan_width_m / 2
+        self.plan_width_m = plan_width_m
         self.reader = PlanReader(r_channels, width)
         self.opacity = nn.Conv2d(width, 1, 1)
         self.detail = nn.Conv2d(width, self.DETAILS, 1)
@@ -197,7 +205,7 @@ class PlanSight(nn.Module):
 
     def forward(self, r: Tensor, v: Tensor) -> Tensor:
         """Maps r [B, C, n, n] and v [B Q, 7] to [B Q, out_channels, s, s]."""
-        grid = self.points(v) / self.half_width_m * v.new_tensor([1.0, -1.0])
+        grid = plan_coordinates(self.points(v), self.plan_width_m)
         grid = grid.reshape(len(r), -1, self.NUM_DEPTHS, 2)  # [B, Q W, K, 2]
         squares = F.grid_sample(self.reader(r).float(), grid, padding_mode="border", align_corners=False)
         code = self.code(self.composite(squares)).reshape(len(v), self.shape[2], -1)
@@ -206,8 +214,7 @@ class PlanSight(nn.Module):
 
     def points(self, v: Tensor) -> Tensor:
         """Returns x and y of the points along every column's line of sight, metres: [N, W, K, 2]."""
-        sin, cos = v[:, 3], v[:, 4]
-        forward, right = torch.stack([cos, sin], dim=-1), torch.stack([sin, -cos], dim=-1)
+        forward, right = level_axes(v)
         direction = forward[:, None] + right[:, None] * self.slopes[:, None]
         return v[:, None, None, :2] + direction[:, :, None] * self.depths[:, None]
 

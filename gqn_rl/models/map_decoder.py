@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gqn_rl.models.generator import Generator
-from gqn_rl.models.gqn import gaussian_nll
+from gqn_rl.models.gqn import negative_elbo
 from gqn_rl.models.ground_plan import PlanFromAbove
 from gqn_rl.views import prepare_images
 
@@ -104,9 +104,7 @@ class MapDecoder(nn.Module):
             if latents
             else generator.generate(seen, viewpoints, sample=False)
         )
-        mse, kl = (drawing.mean - pictures).square().mean(), drawing.kl.mean()
-        nll = gaussian_nll(mse, 3 * self.image_size**2, sigma)
-        return nll + kl, {"nll": nll.detach(), "kl": kl.detach(), "mse": mse.detach()}
+        return negative_elbo(drawing.mean, pictures, drawing.kl.mean(), sigma)
 
     def draw(self, r: Tensor, sample: bool = False) -> Tensor:
         """Draws maps from the prior, from its mean or from samples of it: float32 [B, 3, H, W], about [0, 1]."""

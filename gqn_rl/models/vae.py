@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from gqn_rl.models.encoders import centre, strided_trunk
-from gqn_rl.models.gqn import IMAGE_SIZE_MULTIPLE, gaussian_nll
+from gqn_rl.models.gqn import IMAGE_SIZE_MULTIPLE, negative_elbo, pictures_of
 from gqn_rl.models.layers import Gaussian, gaussian_kl
 from gqn_rl.models.scene_model import SceneModel
-from gqn_rl.views import Views, prepare_images
+from gqn_rl.views import Views
 
 _START_CHANNELS = 128
 
@@ -56,7 +56,7 @@ class VAE(SceneModel):
 
     def posterior(self, views: Views) -> Gaussian:
         """Returns q(z | x) of every picture of views [B, K, ...]: mean and log_std float32 [B K, D]."""
-        mean, log_std = self.head(self.trunk(centre(_pictures(views)))).float().chunk(2, dim=1)
+        mean, log_std = self.head(self.trunk(centre(pictures_of(views)))).float().chunk(2, dim=1)
         return Gaussian(mean, log_std)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -97,10 +97,7 @@ class VAE(SceneModel):
         q = self.posterior(query)
         z = q.sample(noise) if latents else q.mean
         kl = gaussian_kl(q, _prior(q)).mean() if latents else torch.zeros((), device=z.device)
-        squared_error = (self.decode(z) - _pictures(query)).square().flatten(1)  # [B Q, 3 H W]
-        mse = squared_error.mean()
-        nll = gaussian_nll(mse, squared_error.shape[1], sigma)
-        return nll + kl_weight * kl, {"nll": nll.detach(), "kl": kl.detach(), "mse": mse.detach()}
+        return negative_elbo(self.decode(z), pictures_of(query), kl, sigma, kl_weight)
 
     def predict(self, context: Views, query_viewpoints: Tensor, sample: bool = True) -> Tensor:
         """Redraws the context for every query viewpoint, whatever that is: float32 [B, Q, 3, H, W].
@@ -149,8 +146,3 @@ def _prior(q: Gaussian) -> Gaussian:
     """Returns the standard normal over codes shaped as those of `q`."""
     zeros = torch.zeros_like(q.mean)
     return Gaussian(zeros, zeros)
-
-
-def _pictures(views: Views) -> Tensor:
-    """Returns the pictures of views [B, K, ...] as float [B K, 3, H, W]."""
-    return prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
