@@ -1,6 +1,7 @@
 """Makes a multi-view data set. The same command continues an interrupted one; a larger `num_scenes` extends it.
 
 python -m gqn_rl.generate_data env=jaco
+python -m gqn_rl.generate_data env=gymnasium env.id=Reacher-v5
 python -m gqn_rl.generate_data num_scenes=2000 held_out_scenes=200 num_workers=2 root=data/small
 """
 
@@ -10,8 +11,9 @@ import functools
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command
 from gqn_rl.dataset import generate
@@ -22,10 +24,11 @@ from gqn_rl.envs import make_scene
 def main(cfg: DictConfig) -> None:
     """Makes the data set that the config asks for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
     start = time.monotonic()
     num_frames = generate(
         cfg.root,
-        functools.partial(make_scene, cfg.env.name, **(cfg.env.scene or {})),
+        functools.partial(make_scene, cfg.env.name, **(settings["env"]["scene"] or {})),
         scene_name=cfg.env.name,
         num_scenes=cfg.num_scenes,
         held_out_scenes=cfg.held_out_scenes,

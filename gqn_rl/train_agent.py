@@ -26,7 +26,7 @@ from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
-from gqn_rl.envs import task_id
+from gqn_rl.envs import make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
@@ -43,13 +43,15 @@ def main(cfg: DictConfig) -> None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
-    world = {"env_id": task_id(cfg.env.name), "camera": cfg.camera.name}
-    env_kwargs = {"scene": settings["env"]["scene"], **settings["task"]}
+    task = make_task(cfg.env.name, settings["env"]["scene"], cfg.camera.name)
+    world = {"env_id": task.env_id, "camera": task.camera}
+    env_kwargs = {**task.env_kwargs, **settings["task"]}
     encoder = None
     if cfg.repr.kind in ("gqn", "vae"):
         encoder = pretrained(cfg)
     elif cfg.repr.kind == "random_encoder":
-        network = fit_settings(settings["env"]["model"], **settings["model"], image_size=cfg.env.scene.image_size)
+        sizes = task.model_settings | settings["env"]["model"]
+        network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
         if cfg.encoder:
             network = load_encoder(cfg.encoder).metadata["model"]
         encoder = untrained_encoder(network, **world, seed=cfg.seed, env_kwargs=env_kwargs)
@@ -89,6 +91,11 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
     if cfg.repr.kind == "vae" and not cfg.encoder:
         raise ValueError(
             "`encoder` must name a VAE with repr=vae, none ships; `python -m gqn_rl.pretrain model=vae` trains one."
+        )
+    if not cfg.encoder and "id" in cfg.env:
+        raise ValueError(
+            f"`encoder` must be given with env=gymnasium, none ships: `python -m gqn_rl.pretrain env=gymnasium "
+            f"env.id={cfg.env.id}` trains one, encoder=<its run_dir> takes it."
         )
     encoder = load_encoder(cfg.encoder or cfg.env.name)
     model = encoder.metadata["model"]["name"]

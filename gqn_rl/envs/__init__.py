@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from gqn_rl.envs import renderer  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
+from gqn_rl.envs.cameras import Camera
+from gqn_rl.envs.gymnasium_scene import GymnasiumScene
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.envs.rooms import RoomsScene
@@ -24,23 +27,66 @@ ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
 """The Gymnasium id of the task that is set in each scene."""
 
 
-def task_id(name: str) -> str:
-    """Returns the Gymnasium id of the task that is set in the scene called `name`.
+FOREIGN = "gymnasium_"
+"""A scene of this name and a Gymnasium id is that environment, whatever made it."""
+
+
+class Task(NamedTuple):
+    """What an agent's environment is made of.
+
+    Attributes:
+        env_id: its Gymnasium id.
+        camera: through which it is looked at: a name that it knows itself, or a camera.
+        env_kwargs: its keyword arguments.
+        model_settings: sizes of a model that follow from the scene.
+    """
+
+    env_id: str
+    camera: Camera | str
+    env_kwargs: dict[str, Any]
+    model_settings: dict[str, Any]
+
+
+def make_task(name: str, scene: Mapping[str, Any], camera: str) -> Task:
+    """Returns the task that is set in the scene called `name`, seen as its pretraining pictures are.
+
+    Args:
+        name: of the scene, as `make_scene` takes it.
+        scene: its settings.
+        camera: name of a camera of the scene.
 
     Raises:
         ValueError: for a scene without a task; lists those that have one.
     """
+    if not name.startswith(FOREIGN):
+        return Task(task_id(name), camera, {"scene": dict(scene)}, {})
+    with contextlib.closing(GymnasiumScene(name.removeprefix(FOREIGN), **scene)) as one:
+        if camera not in one.cameras:
+            raise ValueError(f"`camera` must be one of {list(one.cameras)}, got {camera!r}.")
+        return Task(one.id, one.cameras[camera], one.kwargs, one.model_settings)
+
+
+def task_id(name: str) -> str:
+    """Returns the Gymnasium id of the task that is set in the scene called `name`; a foreign scene is its own task.
+
+    Raises:
+        ValueError: for a scene without a task; lists those that have one.
+    """
+    if name.startswith(FOREIGN):
+        return name.removeprefix(FOREIGN)
     if name not in ENV_IDS:
         raise ValueError(f"`env` must be a scene with a task, one of {sorted(ENV_IDS)}, got {name!r}.")
     return ENV_IDS[name]
 
 
 def make_scene(name: str, **settings: Any) -> Scene:
-    """Returns the scene called `name`.
+    """Returns the scene called `name`, one of `SCENES` or `gymnasium_<id>`.
 
     Raises:
         ValueError: for an unknown name; lists the known ones.
     """
+    if name.startswith(FOREIGN):
+        return GymnasiumScene(name.removeprefix(FOREIGN), **settings)
     if name not in SCENES:
         raise ValueError(f"`env` must be one of {sorted(SCENES)}, got {name!r}.")
     return SCENES[name](**settings)

@@ -2,6 +2,7 @@
 
 python -m gqn_rl.pretrain env=jaco                                # continues when it was interrupted
 python -m gqn_rl.pretrain model=gqn_paper train.batch_size=16
+python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 model=gqn_quick
 python -m gqn_rl.pretrain env=imported env.dataset=jaco           # what gqn_rl.import_dataset made
 python -m gqn_rl.pretrain data.root=data/mine data.num_scenes=50000 run_dir=runs/pretrain/mine
 torchrun --nproc-per-node=2 -m gqn_rl.pretrain env=jaco           # several processes share each batch
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import functools
 import logging
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import make_scene
@@ -32,16 +34,18 @@ def main(cfg: DictConfig) -> None:
     """Makes data, builds the model, trains."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = TrainSettings(seed=cfg.seed, **cfg.train)
-    name, scene = cfg.env.name, cfg.env.scene  # imported data have no scene
+    env: Any = OmegaConf.to_container(cfg.env, resolve=True)
+    name, scene = env["name"], env["scene"]  # imported data have no scene
     with join_workers(cfg.device) as workers:
         if workers.is_main:
             factory = functools.partial(make_scene, name, **scene) if scene else None
             make_when_missing(scene_factory=factory, scene_name=name, **cfg.data)
         workers.wait()
-        size = scene.image_size if scene else None
+        size = scene["image_size"] if scene else None
         dataset, heldout = open_splits(cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main)
         torch.manual_seed(cfg.seed)
-        model = build_model(**fit_settings(cfg.env.model, **cfg.model, image_size=dataset.image_size))
+        sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
+        model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
         if workers.is_main:
             write_run_header(cfg.run_dir, cfg)
             print(f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")
