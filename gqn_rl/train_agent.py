@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
     task = make_task(cfg.env.name, settings["env"]["scene"], cfg.camera.name)
-    world = {"env_id": task.env_id, "camera": task.camera}
+    world: dict[str, Any] = {"env_id": task.env_id, "camera": task.camera}
     env_kwargs = {**task.env_kwargs, **settings["task"]}
     encoder = None
     if cfg.repr.kind in ("gqn", "vae"):

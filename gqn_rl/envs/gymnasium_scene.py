@@ -1,7 +1,7 @@
 """GymnasiumScene: states of any Gymnasium environment with a MuJoCo model, seen from a dome around what moves in it.
 
-The dome follows from a few random rollouts: its centre is the middle of the box that everything movable stayed in, and its
-radius lets the farthest of it just fit into the picture. Data, agents and the sizes of the model all take it from here.
+The dome follows from a few random rollouts: its centre is the middle of the box that everything movable stayed in, and
+its radius lets the farthest of it just fit into the picture. Data, agents and the model's sizes all take it from here.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def _joint_values(model: mujoco.MjModel, data: mujoco.MjData, joint: int) -> np.
 
 
 def _name(element: Any, number: int | None = None) -> str:
-    """Returns a body's or joint's name without slashes, which group entries of a state; its number where it has none."""
+    """Returns a body's or joint's name, or its number; without slashes, which group entries of a state."""
     return element.name.replace("/", ".") or f"{'body' if number is None else ''}{element.id}"
 
 
