@@ -6,12 +6,14 @@ python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,movi
 python -m gqn_rl.train_agent repr=vae encoder=runs/pretrain/jaco_vae_seed0
 python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
 python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
+python -m gqn_rl.train_agent env=gymnasium env.id=Reacher-v5 repr=gqn encoder=runs/pretrain/...
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import pathlib
 import shlex
 import warnings
@@ -26,7 +28,7 @@ from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train
 from gqn_rl.cli import command, write_run_header
-from gqn_rl.envs import make_task
+from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
@@ -49,6 +51,7 @@ def main(cfg: DictConfig) -> None:
     encoder = None
     if cfg.repr.kind in ("gqn", "vae"):
         encoder = pretrained(cfg)
+        warn_of_another_camera(encoder, cfg.camera.name, task)
     elif cfg.repr.kind == "random_encoder":
         sizes = task.model_settings | settings["env"]["model"]
         network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
@@ -102,6 +105,14 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")
     return encoder
+
+
+def warn_of_another_camera(encoder: SceneEncoder, name: str, task: Task) -> None:
+    """Warns when a foreign environment is looked at through another camera than in the encoder's pretraining."""
+    trained = encoder.metadata.get("dataset", {}).get("cameras", {}).get(name)
+    now = None if isinstance(task.camera, str) else json.loads(json.dumps(task.camera.describe()))
+    if now is not None and now != trained:
+        warnings.warn(f"`camera` is {now}, but the encoder was trained on pictures from {trained}.", stacklevel=2)
 
 
 @contextlib.contextmanager

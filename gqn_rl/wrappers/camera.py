@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs.cameras import Camera
+from gqn_rl.envs.gymnasium_scene import check_mujoco
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, OffscreenRenderer, shared_renderer
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 
@@ -46,6 +47,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         env: the environment.
         camera: an object with `.sample(rng) -> CameraPose`, or the name of one of the environment's cameras
             (`env.unwrapped.cameras`, such as "fixed", "moving", "heldout"), or of a camera in its MJCF file.
+            `GymnasiumScene(id).cameras` has such objects for an environment without cameras of its own.
         size: height and width of the picture in pixels.
 
     Attributes:
@@ -61,8 +63,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
     def __init__(self, env: gym.Env[Any, Any], camera: Camera | str, size: int = 64):
         gym.utils.RecordConstructorArgs.__init__(self, camera=camera, size=size)
         super().__init__(env)
-        if not isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel):
-            raise ValueError(f"`env` must have a MuJoCo `model` and `data` to be looked at, {env.unwrapped} has none.")
+        check_mujoco(env)
         if size < 1:
             raise ValueError(f"`size` must be at least 1 pixel, got {size}.")
         self.size = size
@@ -113,5 +114,5 @@ def _find_camera(env: Any, camera: Camera | str) -> Camera | ModelCamera:
     in_model = [env.model.camera(i).name for i in range(env.model.ncam)]
     if camera in in_model:
         return ModelCamera(camera)
-    names = [*own, *in_model] or "none; give a camera object instead"
+    names = [*own, *in_model] or "none; give a camera object, such as one of `GymnasiumScene(id).cameras`"
     raise ValueError(f"`camera` must be one of this environment's cameras ({names}), got {camera!r}.")
