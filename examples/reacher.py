@@ -1,9 +1,10 @@
-"""Any Gymnasium MuJoCo task through the eyes of a GQN: Reacher-v5, seen by a camera on a dome, learnt by PPO.
+"""Any Gymnasium MuJoCo task through the eyes of a GQN, as a library: Reacher-v5, seen from a dome, learnt by PPO.
 
 python examples/reacher.py            # an untrained encoder, as a stand-in
-python examples/reacher.py my.safetensors
+python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 model=gqn_quick
+python examples/reacher.py runs/pretrain/gymnasium_Reacher-v5_gqn_quick_seed0
 
-Reacher has no pretraining pictures here, so the default encoder is a random one: this shows how the parts fit together.
+docs/gymnasium.md does the same on the command line. The camera of data and agent is one object: the scene's dome.
 """
 
 import sys
@@ -13,22 +14,24 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl import CameraObservation, GQNObservationWrapper, load_encoder
-from gqn_rl.envs.cameras import Dome
+from gqn_rl.envs.gymnasium_scene import GymnasiumScene
 from gqn_rl.evaluate import run_episodes
 from gqn_rl.representation import random_encoder
 from gqn_rl.wrappers import GQNVecEnv
 
-# Reacher's arm is 20 cm long and lies in the plane z = 0; a new camera pose is drawn at every step.
-CAMERA = Dome(center_w=(0.0, 0.0, 0.0), radius_m=(0.6, 0.8), azimuth_deg=(-60.0, 60.0), elevation_deg=(40.0, 70.0))
+ENV_ID = "Reacher-v5"
 NETWORK = {"name": "gqn", "image_size": 32, "encoder": "pyramid", "num_steps": 1, "hidden_channels": 16}
 
 
 def main() -> None:
     """Looks once through a single wrapped environment, then trains on four of them at once."""
     encoder = load_encoder(sys.argv[1]) if len(sys.argv) > 1 else random_encoder(NETWORK, seed=0)
+    scene = GymnasiumScene(ENV_ID)  # finds out where things move, hence where cameras stand
+    camera = scene.cameras["moving"]  # a new pose at every step
+    scene.close()
 
     def make_camera_env() -> gymnasium.Env:
-        return CameraObservation(gymnasium.make("Reacher-v5"), CAMERA, size=encoder.image_size)
+        return CameraObservation(gymnasium.make(ENV_ID), camera, size=encoder.image_size)
 
     env = GQNObservationWrapper(make_camera_env(), encoder, context="window", window=4)
     observation, _ = env.reset(seed=0)
