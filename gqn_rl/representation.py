@@ -14,7 +14,7 @@ from torch import nn
 
 from gqn_rl.checkpoint import R_MEAN, R_STD, load_model, package_version
 from gqn_rl.models import SceneModel, build_model
-from gqn_rl.models.ground_plan import plan_from_camera
+from gqn_rl.models.scene_model import Reading
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
@@ -53,7 +53,7 @@ class SceneEncoder:
     Attributes:
         image_size: side of the square pictures it was trained on, in pixels.
         representation_shape: shape of one view's representation.
-        plan_width_m: width of the ground that r is a plan of, None where r is no plan.
+        reading: how to read r, where the sum over views alone is not what it says; None where it is (see `read`).
         metadata: everything the file says: data set, step, metrics, pose convention …
         module: the network itself, with tensors on both sides.
     """
@@ -62,8 +62,8 @@ class SceneEncoder:
         self.metadata = metadata
         self.image_size = model.image_size
         self.representation_shape = tuple(model.representation_shape)
-        self.plan_width_m = model.plan_width_m
-        standardise = standardise and R_MEAN in metadata and self.plan_width_m is None  # 0 says "not seen" in a plan
+        self.reading = model.reading
+        standardise = standardise and R_MEAN in metadata and self.reading is None  # which takes r as it was summed
         mean, std = (metadata[R_MEAN], metadata[R_STD]) if standardise else (torch.tensor(0.0), torch.tensor(1.0))
         self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
 
@@ -118,18 +118,24 @@ class SceneEncoder:
         return self.__dict__ | {"module": self.module if on_cpu else copy.deepcopy(self.module).cpu()}
 
 
-def seen_from_camera(r: np.ndarray, viewpoints: np.ndarray, plan_width_m: float) -> np.ndarray:
-    """Turns plans so that the camera stands in the middle and looks up; see `ground_plan.plan_from_camera`.
+def read(
+    reading: Reading | None, r: np.ndarray, viewpoints: np.ndarray | None = None, frame: str = "world"
+) -> np.ndarray:
+    """Reads sums of ψ over views as an encoder's `reading` has it; without one, r says what it is.
 
     Args:
-        r: sums of ψ over views, float32 [N, C, n, n].
-        viewpoints: float32 [N, 7].
-        plan_width_m: the encoder's.
+        reading: the encoder's, or None.
+        r: float32 [N, *representation_shape].
+        viewpoints: float32 [N, 7], from where to look where the frame is "camera".
+        frame: one of `reading.frames`.
 
     Returns:
-        float32 [N, C, n, n].
+        float32 of r's shape.
     """
-    return plan_from_camera(torch.from_numpy(r), torch.from_numpy(np.asarray(viewpoints)), plan_width_m).numpy()
+    if reading is None:
+        return r
+    where = None if viewpoints is None else torch.from_numpy(np.asarray(viewpoints))
+    return reading(torch.from_numpy(r), where, frame).numpy()
 
 
 def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True) -> SceneEncoder:

@@ -79,6 +79,8 @@ def test_query_is_no_context_view(splits):
 class StateCode(torch.nn.Module):
     """Its ψ is the scene's true state, looked up by viewpoint, plus noise that only more views average out."""
 
+    reading = None
+
     def __init__(self, *datasets):
         super().__init__()
         self.known = {v.tobytes(): d.states[n] for d in datasets for n, views in enumerate(d.viewpoints) for v in views}

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.envs.cameras import Dome
-from gqn_rl.representation import seen_from_camera
+from gqn_rl.models.ground_plan import PlanReading
+from gqn_rl.representation import read
 from gqn_rl.views import REPRESENTATION, VIEWPOINT
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
 from gqn_rl.wrappers.factory import random_views
@@ -179,7 +180,7 @@ def test_random_views_are_varied_and_repeatable():
 class PlanEncoder(FakeEncoder):
     """Stands for an encoder whose r is a plan of 8 m."""
 
-    plan_width_m = 8.0
+    reading = PlanReading(8.0)
 
     def __init__(self):
         self.representation_shape = (2, 4, 4)
@@ -192,7 +193,7 @@ class PlanEncoder(FakeEncoder):
 
 @pytest.mark.parametrize("frame", [None, "camera", "world"])
 def test_a_plan_is_turned_to_the_camera_unless_the_world_frame_is_asked_for(frame):
-    """Twin and wrapper agree; the camera's frame is the world's plan turned by `seen_from_camera`."""
+    """Twin and wrapper agree; the camera's frame is the world's plan as the encoder's reading turns it."""
     env = GQNObservationWrapper(camera_env(50), PlanEncoder(), context="episode", frame=frame)
     world = GQNObservationWrapper(camera_env(50), PlanEncoder(), context="episode", frame="world")
     twin = GQNVecEnv(DummyVecEnv([lambda: camera_env(50)]), PlanEncoder(), context="episode", frame=frame)
@@ -202,7 +203,7 @@ def test_a_plan_is_turned_to_the_camera_unless_the_world_frame_is_asked_for(fram
         assert_same({key: value[0] for key, value in batch.items()}, one)
         expected = whole[REPRESENTATION]
         if frame != "world":
-            expected = seen_from_camera(expected[None], whole[VIEWPOINT][None], 8.0)[0]
+            expected = read(PlanReading(8.0), expected[None], whole[VIEWPOINT][None], "camera")[0]
         np.testing.assert_allclose(one[REPRESENTATION], expected, rtol=1e-5, atol=1e-6)
         batch = twin.step(action[None])[0]
         one, whole = env.step(action)[0], world.step(action)[0]
@@ -210,7 +211,7 @@ def test_a_plan_is_turned_to_the_camera_unless_the_world_frame_is_asked_for(fram
 
 def test_a_frame_that_cannot_be_is_refused():
     """The camera's frame needs a plan, and frames have names."""
-    with pytest.raises(ValueError, match="`frame` 'camera' needs an encoder whose r is a plan"):
+    with pytest.raises(ValueError, match="`frame` 'camera' needs an encoder whose r has a geometry"):
         GQNObservationWrapper(camera_env(50), FakeEncoder(), frame="camera")
     with pytest.raises(ValueError, match="`frame` must be null or one of"):
         GQNObservationWrapper(camera_env(50), PlanEncoder(), frame="body")

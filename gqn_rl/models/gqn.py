@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from gqn_rl.models.encoders import ENCODERS
 from gqn_rl.models.generator import Drawing, Generator
-from gqn_rl.models.ground_plan import GroundPlan, PlanSight
+from gqn_rl.models.ground_plan import GroundPlan, PlanReading, PlanSight
+from gqn_rl.models.points import PointEncoder, PointReading, PointSight
 from gqn_rl.models.scene_model import SceneModel
 from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
 
 IMAGE_SIZE_MULTIPLE = 16
-PLAN = "plan"
-"""The encoder whose r is a plan of the ground; every other encoder's r is a vector or a picture-shaped map."""
+PLAN, POINTS = "plan", "points"
+"""The encoders with a geometry of their own: r is a plan of the ground, or points in the world."""
 
 
 class GQN(SceneModel):
@@ -28,7 +29,8 @@ class GQN(SceneModel):
     Args:
         image_size: H = W, a multiple of 16.
         viewpoint_size: entries of a viewpoint.
-        encoder: "pyramid", "tower", "pool" (the paper's), "gated" or "plan" (ours; see `ground_plan.py`).
+        encoder: "pyramid", "tower", "pool" (the paper's), "gated", "plan" or "points" (ours; see `ground_plan.py`,
+            `points.py`).
         r_channels: channels of r.
         num_steps: L, steps of the generator.
         shared_cores: whether the L steps share their weights.
@@ -43,6 +45,7 @@ class GQN(SceneModel):
         ray_wavelengths_m: of the sines and cosines by which "rays" knows places; from the scene's size to its details.
         plan_size: squares on a side of "plan"'s r.
         plan_width_m: width of the ground that "plan" covers, centred on the world's origin.
+        num_points: K of "points"; r_channels holds 4 K + 1 entries and the vector.
     """
 
     def __init__(
@@ -64,21 +67,25 @@ class GQN(SceneModel):
         ray_wavelengths_m: Sequence[float] = (2.0, 1.0, 0.5),
         plan_size: int = 16,
         plan_width_m: float = 8.0,
+        num_points: int = 32,
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
             raise ValueError(f"`image_size` must be a multiple of 16 and of `downsample`, got {image_size}.")
-        if encoder not in (*ENCODERS, PLAN):
-            raise ValueError(f"`encoder` must be one of {sorted([*ENCODERS, PLAN])}, got {encoder!r}.")
+        if encoder not in (*ENCODERS, PLAN, POINTS):
+            raise ValueError(f"`encoder` must be one of {sorted([*ENCODERS, PLAN, POINTS])}, got {encoder!r}.")
         if not isinstance(shared_cores, bool):
             raise ValueError(f"`shared_cores` must be true or false, got {shared_cores!r}.")
-        if (initial_state == "rays" or encoder == PLAN) and viewpoint_size != VIEWPOINT_SIZE:
+        has_geometry = encoder in (PLAN, POINTS)
+        if (initial_state == "rays" or has_geometry) and viewpoint_size != VIEWPOINT_SIZE:
             raise ValueError(
-                f"`initial_state='rays'` and `encoder='plan'` need viewpoints of {VIEWPOINT_SIZE} entries, "
+                f"`initial_state='rays'` and encoders 'plan' and 'points' need viewpoints of {VIEWPOINT_SIZE} entries, "
                 f"got {viewpoint_size}."
             )
-        if initial_state == "rays" and encoder == PLAN:
-            raise ValueError("`initial_state` must be 'zeros' with `encoder='plan'`, which looks along rays itself.")
+        if initial_state == "rays" and has_geometry:
+            raise ValueError(
+                f"`initial_state` must be 'zeros' with `encoder='{encoder}'`, which looks along rays itself."
+            )
         if kernel_size % 2 == 0 or num_steps < 1:
             raise ValueError(f"`kernel_size` must be odd and `num_steps` ≥ 1, got {kernel_size} and {num_steps}.")
         self.config: dict[str, Any] = {
@@ -99,16 +106,22 @@ class GQN(SceneModel):
             "ray_wavelengths_m": list(ray_wavelengths_m),
             "plan_size": plan_size,
             "plan_width_m": plan_width_m,
+            "num_points": num_points,
         }
         self.image_size = image_size
         depths_m = (ray_depths_m[0], ray_depths_m[1])
         self.encoder: nn.Module
-        self.sight: PlanSight | None = None
+        self.sight: PlanSight | PointSight | None = None
         if encoder == PLAN:
-            self.plan_width_m = plan_width_m
+            self.reading = PlanReading(plan_width_m)
             self.encoder = GroundPlan(image_size, viewpoint_size, r_channels, fovy_deg, plan_size, plan_width_m)
             map_size = image_size // downsample
             self.sight = PlanSight(r_channels, map_size, hidden_channels, fovy_deg, plan_width_m, depths_m)
+        elif encoder == POINTS:
+            self.reading = PointReading(num_points)
+            self.encoder = PointEncoder(image_size, r_channels, num_points, fovy_deg, depths_m)
+            map_size = image_size // downsample
+            self.sight = PointSight(r_channels, num_points, map_size, hidden_channels, fovy_deg, depths_m)
         else:
             self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
         self.representation_shape = cast(tuple[int, ...], self.encoder.shape)

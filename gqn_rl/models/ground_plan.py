@@ -8,6 +8,7 @@ Walls hide what is behind them: squares along a line of sight are composited fro
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -123,6 +124,21 @@ def plan_from_camera(r: Tensor, v: Tensor, plan_width_m: float) -> Tensor:
     places_w = v[:, None, :2] + ahead_right @ torch.stack(level_axes(v), dim=1)
     grid = plan_coordinates(places_w, plan_width_m).unflatten(1, (size, size))
     return mean_evidence(F.grid_sample(r, grid, padding_mode="zeros", align_corners=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanReading:
+    """Reads a plan: as the camera sees it, see `plan_from_camera`, or as it was summed, north up."""
+
+    plan_width_m: float
+    frames = ("camera", "world")
+
+    def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
+        """Maps sums [N, C, n, n] and viewpoints [N, 7] to [N, C, n, n]."""
+        if frame == "world":
+            return r
+        assert viewpoints is not None
+        return plan_from_camera(r, viewpoints, self.plan_width_m)
 
 
 def level_axes(v: Tensor) -> tuple[Tensor, Tensor]:

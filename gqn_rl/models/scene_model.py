@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from gqn_rl.views import Views
+
+
+class Reading(Protocol):
+    """What r says: turns sums over views into what an agent or a probe is told; small and picklable.
+
+    Attributes:
+        frames: reference frames that it knows, "world" and "camera"; the first is the usual one.
+    """
+
+    @property
+    def frames(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
+        """Maps r [N, *representation_shape] and viewpoints [N, 7] (frame "camera") to what is said, of r's shape."""
+        ...
 
 
 class SceneModel(nn.Module, abc.ABC):
@@ -19,14 +34,14 @@ class SceneModel(nn.Module, abc.ABC):
         config: JSON-ready sizes; with its registered name, what `build_model` takes.
         image_size: H = W.
         representation_shape: shape of one view's ψ and of r.
-        plan_width_m: where r is a plan of the ground (`ground_plan.py`): how wide; None for every other r.
+        reading: how to read r, where the sum over views alone is not what it says; None where it is.
         predicts_views: whether `predict` can tell what another viewpoint sees; if not, the ELBO judges the model.
     """
 
     config: dict[str, Any]
     image_size: int
     representation_shape: tuple[int, ...]
-    plan_width_m: float | None = None
+    reading: Reading | None = None
     predicts_views: bool = True
 
     @abc.abstractmethod

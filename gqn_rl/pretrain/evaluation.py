@@ -10,6 +10,7 @@ import torch
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import metrics, probes
+from gqn_rl.representation import read
 from gqn_rl.views import Views, prepare_images
 
 CONTEXT_SIZES = (1, 2, 4)
@@ -101,9 +102,9 @@ def evaluate_representation(
     entries: dict[str, float] = {}
     for size in sizes if train.state_names else ():
         r2 = probes.probe_r2(
-            psi_train[:, :size].sum(axis=1),
+            read(model.reading, psi_train[:, :size].sum(axis=1)),
             train.states[:num_train],
-            psi_heldout[:, :size].sum(axis=1),
+            read(model.reading, psi_heldout[:, :size].sum(axis=1)),
             heldout.states[:num_heldout],
         )
         groups = probes.group_means(train.state_names, r2)

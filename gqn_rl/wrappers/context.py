@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 import numpy as np
 
-from gqn_rl.representation import load_encoder, seen_from_camera
+from gqn_rl.representation import load_encoder, read
 from gqn_rl.views import IMAGE, REPRESENTATION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
 
@@ -25,7 +25,7 @@ FRAMES = ("world", "camera")
 class Encoder(Protocol):
     """What the wrappers ask of an encoder; `gqn_rl.load_encoder` returns one.
 
-    An encoder whose r is a plan of the ground has `plan_width_m` too.
+    An encoder whose sums over views are to be read in a way of their own has `reading` too.
     """
 
     image_size: int
@@ -82,8 +82,8 @@ class RepresentationMap:
         num_envs: number of episodes that run side by side.
         context: the views that r sums over: "current", the last "window", or the whole "episode".
         window: number of views of context="window".
-        frame: of an r that is a plan: "camera" turns it so that the camera stands in its middle and looks up, "world"
-            leaves it; None is "camera" for a plan. Every other r is as it is, "world".
+        frame: the frame in which an r with a geometry is read, "camera" or "world"; None is the usual one, "camera"
+            for a plan of the ground and "world" for points. Every other r is as it is, "world".
         include_viewpoint: whether the observation has "viewpoint" too.
         viewpoint: the constant viewpoint of environments that give none, as a 7-vector or a `CameraPose`.
         keep: observation keys to hand through.
@@ -107,7 +107,7 @@ class RepresentationMap:
         self.encoder = resolve_encoder(encoder)
         parts = _parts(space)
         _check_parts(parts, self.encoder, has_viewpoint=viewpoint is not None, keep=keep)
-        self._turned_width_m = _turned_width_m(self.encoder, frame)
+        self._frame = _frame_of(self.encoder, frame)
         self._viewpoint = None if viewpoint is None else as_viewpoint(viewpoint)
         self._handed_on = [VIEWPOINT] * include_viewpoint + list(keep)
         shape = tuple(self.encoder.representation_shape)
@@ -158,8 +158,7 @@ class RepresentationMap:
         return self.encoder.encode_views(parts[IMAGE], parts[VIEWPOINT].astype(np.float32, copy=False))
 
     def _observation(self, parts: Mapping[str, np.ndarray], r: np.ndarray) -> dict[str, np.ndarray]:
-        if self._turned_width_m is not None:
-            r = seen_from_camera(r, parts[VIEWPOINT], self._turned_width_m)
+        r = read(getattr(self.encoder, "reading", None), r, parts[VIEWPOINT], self._frame)
         return {REPRESENTATION: r} | {key: parts[key] for key in self._handed_on}
 
     def _named(self, batch: Any) -> dict[str, np.ndarray]:
@@ -175,14 +174,15 @@ def resolve_encoder(encoder: Encoder | str | pathlib.Path) -> Encoder:
     return load_encoder(encoder) if isinstance(encoder, str | pathlib.Path) else encoder
 
 
-def _turned_width_m(encoder: Encoder, frame: Frame | None) -> float | None:
-    """Returns the width of the plan that `frame` wants turned, None where nothing is to be turned."""
+def _frame_of(encoder: Encoder, frame: Frame | None) -> Frame:
+    """Returns the frame to read r in."""
     if frame not in (None, *FRAMES):
         raise ValueError(f"`frame` must be null or one of {list(FRAMES)}, got {frame!r}.")
-    width_m: float | None = getattr(encoder, "plan_width_m", None)
-    if frame == "camera" and width_m is None:
-        raise ValueError("`frame` 'camera' needs an encoder whose r is a plan (encoder: plan); leave `frame` out.")
-    return None if frame == "world" else width_m
+    reading = getattr(encoder, "reading", None)
+    known: tuple[Frame, ...] = ("world",) if reading is None else reading.frames
+    if frame not in (None, *known):
+        raise ValueError("`frame` 'camera' needs an encoder whose r has a geometry (plan, points); leave `frame` out.")
+    return frame or known[0]
 
 
 def as_viewpoint(viewpoint: Any) -> np.ndarray:

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gqn_rl.models.scene_model import Reading
 from gqn_rl.views import VIEWPOINT_SIZE
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
 
@@ -55,7 +56,7 @@ class RemoteEncoder:
     Attributes:
         image_size: side of the square pictures, in pixels.
         representation_shape: shape of one view's representation.
-        plan_width_m: width of the ground that r is a plan of, None where r is no plan.
+        reading: how to read r; the encoder's.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class RemoteEncoder:
         key: bytes,
         image_size: int,
         representation_shape: tuple[int, ...],
-        plan_width_m: float | None,
+        reading: Reading | None,
     ):
         self.image_size, self.representation_shape = image_size, representation_shape
-        self.plan_width_m = plan_width_m
+        self.reading = reading
         self._address, self._key = address, key
         self._begin()
 
@@ -228,8 +229,8 @@ class EncodingThread:
         """Returns an encoder that other processes can use, small and picklable."""
         assert self._listener is not None
         encoder = self._encoder
-        shape, width_m = tuple(encoder.representation_shape), getattr(encoder, "plan_width_m", None)
-        return RemoteEncoder(self._listener.address, self._key, encoder.image_size, shape, width_m)
+        shape, reading = tuple(encoder.representation_shape), getattr(encoder, "reading", None)
+        return RemoteEncoder(self._listener.address, self._key, encoder.image_size, shape, reading)
 
     def _accept(self) -> None:
         """Lets clients in until the server closes."""

@@ -27,8 +27,8 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         encoder: the frozen encoder, or the path or name of one.
         context: "current" (this frame), "window" (the last `window` frames) or "episode" (all since the reset).
         window: number of frames of context="window".
-        frame: of an r that is a plan: "camera" turns it so that the camera stands in its middle and looks up, "world"
-            leaves it; None is "camera" for a plan. Every other r is as it is, "world".
+        frame: the frame in which an r with a geometry is read, "camera" or "world"; None is the usual one, "camera"
+            for a plan of the ground and "world" for points. Every other r is as it is, "world".
         include_viewpoint: whether the observation has "viewpoint" too.
         viewpoint: the viewpoint of environments that observe none: a constant, or a callable of the environment.
         keep: observation keys to hand through unchanged.

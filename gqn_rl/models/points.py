@@ -1,0 +1,225 @@
+"""A representation made of points: r says where a few things are in the world, and a query sees them where they appear.
+
+Ours. Every view finds K points in its picture, guesses how far away each is, and so places it in the world; r adds the
+places up, each weighted with how sure the view is of it, beside a vector for what has no place, such as colours. What
+the network itself is told of a viewpoint leaves out the heading, so a picture taken from elsewhere on a circle around
+the scene is nothing new to it. Points were learnt from pictures like this by Jakab et al. (2018), and from several
+cameras for control by Chen, Abbeel and Pathak (2021); here the GQN's objective alone finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POINT_ENTRIES = 4
+"""Entries of r for each point: sureness, and x, y, z in metres times sureness."""
+_DOUBT = 1e-3
+_NEAREST_M = 0.05
+
+
+def camera_axes(v: Tensor) -> Tensor:
+    """Returns the directions to the right of, up from and ahead of cameras [N, 7], as rows: [N, 3, 3]."""
+    sin_yaw, cos_yaw, sin_pitch, cos_pitch = v[:, 3:7].unbind(1)
+    ahead = torch.stack([cos_pitch * cos_yaw, cos_pitch * sin_yaw, sin_pitch], dim=1)
+    right = torch.stack([sin_yaw, -cos_yaw, torch.zeros_like(sin_yaw)], dim=1)
+    return torch.stack([right, torch.linalg.cross(right, ahead), ahead], dim=1)
+
+
+def without_heading(v: Tensor) -> Tensor:
+    """Returns what cameras [N, 7] know that stays when scene and camera turn together: [N, 5].
+
+    The camera's place ahead of and to the right of the origin and its height, metres; sine and cosine of its pitch.
+    """
+    x, y, z, sin_yaw, cos_yaw = v[:, :5].unbind(1)
+    return torch.cat([torch.stack([x * cos_yaw + y * sin_yaw, x * sin_yaw - y * cos_yaw, z], 1), v[:, 5:7]], 1)
+
+
+def grid_centres(size: int) -> Tensor:
+    """Returns right and up of the cells of a picture whose edges are at -1 and 1: [size², 2], row by row from the top.
+
+    >>> grid_centres(2).tolist()
+    [[-0.5, 0.5], [0.5, 0.5], [-0.5, -0.5], [0.5, -0.5]]
+    """
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    return torch.stack([axis.repeat(size), -axis.repeat_interleave(size)], dim=-1)
+
+
+def read_points(r: Tensor, num_points: int) -> Tensor:
+    """Turns a sum over views [N, R] into what hardly grows with their number, [N, R].
+
+    Places are means weighted by sureness, metres; then come the logarithms of 1 + the total sureness, and the vector,
+    divided by the mean total sureness.
+    """
+    sure = r[:, :num_points]
+    places = r[:, num_points : POINT_ENTRIES * num_points].unflatten(1, (num_points, 3)) / (sure + _DOUBT)[..., None]
+    vector = r[:, POINT_ENTRIES * num_points : -1] / r[:, -1:].clamp(min=1.0)
+    return torch.cat([places.flatten(1), torch.log1p(sure), vector, r[:, -1:].log()], dim=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PointReading:
+    """Reads points: their places in the world, or to the right of, above and ahead of the camera; see `read_points`."""
+
+    num_points: int
+    frames = ("world", "camera")
+
+    def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
+        """Maps sums [N, R] and viewpoints [N, 7] to [N, R]."""
+        read = read_points(r, self.num_points)
+        if frame == "world":
+            return read
+        assert viewpoints is not None
+        places = read[:, : 3 * self.num_points].unflatten(1, (self.num_points, 3))
+        seen = places_from_camera(places, viewpoints)
+        return torch.cat([seen.flatten(1), read[:, 3 * self.num_points :]], dim=1)
+
+
+def places_from_camera(places_w: Tensor, v: Tensor) -> Tensor:
+    """Turns places in the world [N, K, 3] into metres right of, above and ahead of cameras [N, 7]: [N, K, 3]."""
+    with torch.autocast(v.device.type, enabled=False):  # bfloat16 would be a centimetre off
+        return (places_w - v[:, None, :3]) @ camera_axes(v).transpose(1, 2)
+
+
+def places_in_world(places: Tensor, v: Tensor) -> Tensor:
+    """Turns metres right of, above and ahead of cameras [N, 7] into places in the world, the inverse: [N, K, 3]."""
+    with torch.autocast(v.device.type, enabled=False):
+        return v[:, None, :3] + places @ camera_axes(v)
+
+
+class PointEncoder(nn.Module):
+    """Maps views to points in the world and a vector; sums over views are r, see `read_points`."""
+
+    cells: Tensor
+
+    def __init__(
+        self,
+        image_size: int,
+        r_channels: int,
+        num_points: int,
+        fovy_deg: float,
+        depths_m: tuple[float, float],
+        features: int = 48,
+    ):
+        super().__init__()
+        if r_channels < POINT_ENTRIES * num_points + 2:
+            least = POINT_ENTRIES * num_points + 2
+            raise ValueError(f"`r_channels` must be at least {least} with {num_points} points, got {r_channels}.")
+        self.shape = (r_channels,)
+        self.num_points = num_points
+        self.vector_size = r_channels - POINT_ENTRIES * num_points - 1
+        self.half_view = math.tan(math.radians(fovy_deg) / 2)
+        self.near_m, self.far_m = depths_m
+        wide = 2 * features
+        self.fine = nn.Sequential(
+            *(nn.Conv2d(3, 32, 4, stride=2, padding=1), nn.ReLU()),
+            *(nn.Conv2d(32, features, 4, stride=2, padding=1), nn.GroupNorm(8, features)),
+        )
+        self.place = nn.Linear(5, features)
+        self.row = nn.Parameter(torch.zeros(features, image_size // 4, image_size // 4))
+        self.middle = nn.Sequential(nn.Conv2d(features, wide, 4, stride=2, padding=1), nn.GroupNorm(8, wide), nn.ReLU())
+        self.coarse = nn.Sequential(
+            *(nn.Conv2d(wide, wide, 4, stride=2, padding=1), nn.GroupNorm(8, wide), nn.ReLU()),
+        )
+        self.whole = nn.Sequential(nn.Flatten(), nn.Linear(wide * (image_size // 16) ** 2, 256), nn.ReLU())
+        self.spread = nn.Linear(256, wide)
+        self.up_middle = nn.Sequential(nn.Conv2d(wide, wide, 3, padding=1), nn.GroupNorm(8, wide), nn.ReLU())
+        self.to_fine = nn.Conv2d(wide, features, 1)
+        self.up_fine = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.GroupNorm(8, features), nn.ReLU())
+        self.heads = nn.Conv2d(features, 3 * num_points, 1)
+        self.vector = nn.Linear(256, self.vector_size)
+        self.register_buffer("cells", grid_centres(image_size // 4), persistent=False)
+
+    def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
+        """Maps float images [N, 3, H, W] and viewpoints [N, 7] to [N, r_channels]."""
+        maps, whole = self.look(images, viewpoints)
+        heat, depth, sure = self.heads(maps).float().flatten(2).unflatten(1, (3, -1)).unbind(1)  # [N, K, cells]
+        heat = torch.softmax(heat, dim=-1)
+        with torch.autocast(heat.device.type, enabled=False):
+            seen_at = heat @ self.cells  # [N, K, 2]
+        depth = self.near_m + (self.far_m - self.near_m) * torch.sigmoid((heat * depth).sum(-1, keepdim=True))
+        sure = torch.sigmoid((heat * sure).sum(-1))
+        from_camera = torch.cat([seen_at * self.half_view, torch.ones_like(depth)], dim=-1) * depth
+        places = places_in_world(from_camera, viewpoints)
+        one = torch.ones_like(sure[:, :1])
+        vector = torch.tanh(self.vector(whole).float())
+        return torch.cat([sure, (sure[..., None] * places).flatten(1), vector, one], dim=1)
+
+    def look(self, images: Tensor, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features of every cell [N, features, H / 4, W / 4] and of the whole picture [N, 256]."""
+        place = self.place(without_heading(viewpoints))[:, :, None, None] + self.row
+        fine = torch.relu(self.fine((images - 0.5) * 4) + place)
+        middle = self.middle(fine)
+        coarse = self.coarse(middle)
+        whole = self.whole(coarse)
+        coarse = coarse + self.spread(whole)[:, :, None, None].to(coarse.dtype)
+        middle = self.up_middle(middle + F.interpolate(coarse, scale_factor=2.0))
+        return self.up_fine(fine + F.interpolate(self.to_fine(middle), scale_factor=2.0)), whole
+
+
+class PointSight(nn.Module):
+    """What a query's picture shows of the points: blobs where they appear from v, and the vector, as a map.
+
+    Args:
+        r_channels: entries of r.
+        num_points: K.
+        map_size: s, side of the generator's maps.
+        out_channels: channels of the map returned.
+        fovy_deg: the cameras' field of view.
+        depths_m: distances from the camera between which points are.
+    """
+
+    cells: Tensor
+    WIDTHS = (0.12, 0.45)
+    """Standard deviations of the blobs at the beginning, in halves of the picture's side."""
+
+    def __init__(
+        self,
+        r_channels: int,
+        num_points: int,
+        map_size: int,
+        out_channels: int,
+        fovy_deg: float,
+        depths_m: tuple[float, float],
+    ):
+        super().__init__()
+        self.shape = (out_channels, map_size, map_size)
+        self.num_points = num_points
+        self.half_view = math.tan(math.radians(fovy_deg) / 2)
+        self.near_m, self.far_m = depths_m
+        self.log_width = nn.Parameter(torch.tensor(self.WIDTHS).log()[:, None].repeat(1, num_points))
+        channels = (len(self.WIDTHS) + 1) * num_points
+        self.draw = nn.Conv2d(channels, out_channels, 4, stride=2, padding=1)
+        self.background = nn.Parameter(torch.randn(out_channels, map_size, map_size))
+        beside = r_channels - 3 * num_points
+        self.scale, self.shift = nn.Linear(beside, out_channels), nn.Linear(beside, out_channels)
+        self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.register_buffer("cells", grid_centres(2 * map_size), persistent=False)
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, R] and v [B Q, 7] to [B Q, out_channels, s, s]."""
+        read = read_points(r, self.num_points).repeat_interleave(len(v) // len(r), dim=0)
+        places, beside = read[:, : 3 * self.num_points].unflatten(1, (-1, 3)), read[:, 3 * self.num_points :]
+        seen_at, depth = self.project(places, v)
+        blobs = self.blobs(seen_at, depth)
+        drawn = self.draw(blobs.contiguous(memory_format=torch.channels_last)) + self.background
+        drawn = drawn * (1 + self.scale(beside)[:, :, None, None]) + self.shift(beside)[:, :, None, None]
+        return torch.relu(self.mix(torch.relu(drawn).contiguous(memory_format=torch.channels_last)))
+
+    def project(self, places: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where places [N, K, 3] appear, right and up, ±1 at the edges [N, K, 2], and how far [N, K, 1]."""
+        from_camera = places_from_camera(places, v)
+        depth = from_camera[..., 2:].clamp(min=_NEAREST_M)
+        return from_camera[..., :2] / (depth * self.half_view), depth
+
+    def blobs(self, seen_at: Tensor, depth: Tensor) -> Tensor:
+        """Draws points as Gaussian blobs, narrow, wide, and narrow times depth: [N, 3 K, 2 s, 2 s]."""
+        squared = (seen_at[:, :, None] - self.cells).square().sum(-1)  # [N, K, cells]
+        narrow, wide = (torch.exp(-0.5 * squared * torch.exp(-2 * w)[:, None]) for w in self.log_width)
+        relative = (depth - (self.near_m + self.far_m) / 2) / ((self.far_m - self.near_m) / 2)
+        side = 2 * self.shape[1]
+        return torch.cat([narrow, wide, narrow * relative], dim=1).unflatten(2, (side, side))
