@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from gqn_rl import load_encoder
-from gqn_rl.agents.worker_pool import Connection, WorkerLost, WorkerPool
 from gqn_rl.envs import renderer
 from gqn_rl.views import VIEWPOINT_SIZE
+from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
 from gqn_rl.wrappers import make_vec_env
 from gqn_rl.wrappers.context import Encoder
 from gqn_rl.wrappers.encoding_server import EncodingServer

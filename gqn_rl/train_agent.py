@@ -27,12 +27,12 @@ from omegaconf import DictConfig, OmegaConf
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.training import train
-from gqn_rl.cli import command, write_run_header
+from gqn_rl.cli import available_cores, command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
-from gqn_rl.wrappers import EncodingServer, make_vec_env, untrained_encoder
+from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder
 
 
 @command("train_agent")
@@ -79,7 +79,8 @@ def main(cfg: DictConfig) -> None:
             make_training_envs = functools.partial(make_training_envs, **client)
             model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
-        envs = make_training_envs(subprocesses=cfg.subprocesses, monitor_dir=folder / files.MONITOR_FOLDER)
+        num_workers = default_workers(cfg.agent.num_envs, available_cores()) if cfg.workers is None else cfg.workers
+        envs = make_training_envs(num_workers=num_workers, monitor_dir=folder / files.MONITOR_FOLDER)
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
     if cfg.gif:
@@ -133,8 +134,8 @@ def warn_of_settings_without_effect(cfg: DictConfig, words: list[str]) -> None:
     unread = {"oracle": {"camera", "encoder"}, "pixels": {"encoder"}}.get(cfg.repr.kind, by_encoder)
     for key in sorted(given & unread):
         warnings.warn(f"`{key}` has no effect with repr={cfg.repr.name} here.", stacklevel=2)
-    if "subprocesses" in given and cfg.agent.name == "a3c":
-        warnings.warn("`subprocesses` has no effect with agent=a3c: see `agent.settings.n_workers`.", stacklevel=2)
+    if "workers" in given and cfg.agent.name == "a3c":
+        warnings.warn("`workers` has no effect with agent=a3c: see `agent.settings.n_workers`.", stacklevel=2)
 
 
 if __name__ == "__main__":

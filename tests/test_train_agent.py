@@ -19,7 +19,7 @@ CHOICES = [
 ]
 SMALL = [
     "total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16",
-    "agent.settings.batch_size=16", "agent.settings.n_epochs=1", "threads=1",
+    "agent.settings.batch_size=16", "agent.settings.n_epochs=1", "threads=1", "workers=0",
 ]  # fmt: skip
 
 

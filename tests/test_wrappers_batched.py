@@ -158,11 +158,11 @@ def test_a_stack_without_effect_is_refused(words):
 
 
 @pytest.mark.slow
-def test_subprocesses_give_what_one_process_gives():
+def test_workers_draw_what_one_process_draws():
     """Spawned workers render the same views; the encoder runs in the main process."""
     seen = []
-    for subprocesses in (False, True):
-        envs = make_vec_env("Reacher-v5", "gqn", CAMERA, FakeEncoder(), num_envs=2, seed=3, subprocesses=subprocesses)
+    for num_workers in (0, 2):
+        envs = make_vec_env("Reacher-v5", "gqn", CAMERA, FakeEncoder(), num_envs=2, seed=3, num_workers=num_workers)
         envs.reset()
         seen.append(envs.step(np.zeros((2, 2), np.float32))[0])
         envs.close()

@@ -52,8 +52,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from gqn_rl.agents.dealer import Dealer, Report
 from gqn_rl.agents.env_source import EnvSource, Source, make_source, make_vectorised
 from gqn_rl.agents.memory import empty_memory, forget, memory_of
-from gqn_rl.agents.worker_pool import Connection, WorkerPool
 from gqn_rl.interrupts import StopRequest
+from gqn_rl.worker_pool import Connection, WorkerPool
 
 _TOLD_OF_STEPS = ("episode", "is_success", "TimeLimit.truncated")  # entries of `info` that reach the main process
 

@@ -18,8 +18,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.utils import FloatSchedule
 
-from gqn_rl.agents.worker_pool import WorkerLost, WorkerPool
 from gqn_rl.interrupts import StopRequest
+from gqn_rl.worker_pool import WorkerLost, WorkerPool
 
 if TYPE_CHECKING:
     from gqn_rl.agents.a3c import A3C

@@ -5,6 +5,7 @@ from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.encoding_server import EncodingServer
 from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env, untrained_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
+from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv, default_workers
 
 __all__ = [
     "REPRESENTATIONS",
@@ -13,6 +14,8 @@ __all__ = [
     "GQNObservationWrapper",
     "GQNVecEnv",
     "GQNVectorEnv",
+    "SharedMemoryVecEnv",
+    "default_workers",
     "make_env",
     "make_vec_env",
     "untrained_encoder",

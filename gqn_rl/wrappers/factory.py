@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.representation import SceneEncoder, random_encoder
@@ -20,6 +19,7 @@ from gqn_rl.wrappers.batched import GQNVecEnv
 from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
+from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv
 
 REPRESENTATIONS = ("oracle", "pixels", "gqn", "vae", "random_encoder")
 """What an agent may see: the true state, pictures, r of a pretrained GQN, a VAE's code, r of an untrained network."""
@@ -60,7 +60,7 @@ def make_vec_env(
     *,
     num_envs: int = 1,
     seed: int = 0,
-    subprocesses: bool = False,
+    num_workers: int = 0,
     monitor_dir: str | pathlib.Path | None = None,
     size: int | None = None,
     stack: int = 1,
@@ -76,7 +76,8 @@ def make_vec_env(
         encoder: as for `make_env`.
         num_envs: number of environments side by side.
         seed: of the first environment.
-        subprocesses: one spawned process per environment instead of all in this one; the encoder stays in this one.
+        num_workers: processes that share the environments (`SharedMemoryVecEnv`), 0 steps all in this one; the encoder
+            is in this one either way.
         monitor_dir: folder of Stable-Baselines3's monitor files, appended to where they exist; None writes none.
         size: as for `make_env`.
         stack: with repr="pixels", how many of the newest pictures and viewpoints are seen at once, the oldest first:
@@ -84,17 +85,17 @@ def make_vec_env(
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNVecEnv`.
     """
-    if num_envs < 1:
-        raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+    if num_envs < 1 or num_workers < 0:
+        raise ValueError(
+            f"`num_envs` must be at least 1 and `num_workers` 0 or more, got {num_envs} and {num_workers}."
+        )
     if stack < 1 or (stack > 1 and repr != "pixels"):
         raise ValueError(f"`stack` must be 1, or more with repr='pixels', got {stack} with repr={repr!r}.")
     encoder = _encoder_for(repr, encoder, representation)
     make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
-    starts: list[Callable[[], gym.Env]] = [
-        functools.partial(_monitored, make, file, one_thread=subprocesses) for file in files
-    ]
-    envs: VecEnv = SubprocVecEnv(starts, start_method="spawn") if subprocesses else DummyVecEnv(starts)
+    starts: list[Callable[[], gym.Env]] = [functools.partial(_monitored, make, file) for file in files]
+    envs = _in_workers(starts, min(num_workers, num_envs), make) if num_workers else DummyVecEnv(starts)
     envs.seed(seed)
     if encoder is not None:
         return GQNVecEnv(envs, encoder, **representation)
@@ -168,8 +169,13 @@ def _camera_env(
     return env if repr == "oracle" else CameraObservation(env, camera, size)
 
 
-def _monitored(make: Any, file: pathlib.Path | None, *, one_thread: bool) -> Monitor:
-    """Makes one environment with its monitor file; in a worker process of its own it keeps torch to one thread."""
-    if one_thread:
-        torch.set_num_threads(1)
+def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None) -> Monitor:
+    """Makes one environment with its monitor file."""
     return Monitor(make(), None if file is None else str(file), override_existing=False)
+
+
+def _in_workers(starts: Sequence[Callable[[], gym.Env]], num_workers: int, make: Callable[[], gym.Env]) -> VecEnv:
+    """Starts worker processes; one environment is made here too, and closed, to learn its spaces."""
+    env = make()
+    env.close()
+    return SharedMemoryVecEnv(starts, num_workers, env.observation_space, env.action_space)

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from gqn_rl.agents import worker_pool
-from gqn_rl.agents.worker_pool import LAST_LINES, WorkerLost, WorkerPool
+from gqn_rl import worker_pool
+from gqn_rl.worker_pool import LAST_LINES, WorkerLost, WorkerPool
 from tests.tiny_envs import forkserver
 
 

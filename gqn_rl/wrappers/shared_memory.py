@@ -1,0 +1,236 @@
+"""SharedMemoryVecEnv: environments in a few worker processes, whose observations and actions are in shared memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch.multiprocessing
+from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
+from stable_baselines3.common.vec_env import CloudpickleWrapper, DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
+
+_SEEN, _LAST, _ACTIONS = "seen", "terminal_observation", "actions"
+_STEP, _RESET, _CALL = "step", "reset", "call"
+
+_Memory = Mapping[str, dict[str | None, np.ndarray]]
+"""Arrays [num_envs, ...] in shared memory, by what they hold and by the observation's keys; None for a bare array."""
+
+
+class SharedMemoryVecEnv(VecEnv):
+    """Stable-Baselines3's vector environment on `num_workers` spawned processes, each with an equal share.
+
+    Gives what `DummyVecEnv` gives, to the last bit. Pictures are written to shared memory by the process that draws
+    them and copied once by the reader; pipes carry rewards, ends and infos alone. Workers compute on one thread, ignore
+    Ctrl-C and end with this process; one that fails or is killed raises a ChildProcessError that says why.
+
+    Args:
+        env_fns: make the environments; they reach the workers by cloudpickle.
+        num_workers: number of processes, at most one for each environment.
+        observation_space: of one environment: a Box, or a Dict of them.
+        action_space: of one environment: a Box, Discrete, MultiDiscrete or MultiBinary.
+    """
+
+    def __init__(
+        self,
+        env_fns: Sequence[Callable[[], gym.Env]],
+        num_workers: int,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+    ):
+        num_envs = len(env_fns)
+        if not 1 <= num_workers <= num_envs:
+            raise ValueError(
+                f"`num_workers` must be in [1, {num_envs}], one for each environment at most, got {num_workers}."
+            )
+        context: Any = torch.multiprocessing.get_context("spawn")
+        spaces = {_SEEN: observation_space, _LAST: observation_space, _ACTIONS: action_space}
+        memory = {name: create_shared_memory(space, num_envs, context) for name, space in spaces.items()}
+        self._memory = _arrays(spaces, memory, num_envs)
+        self._shares = np.array_split(np.arange(num_envs), num_workers)
+        self._worker_of = {int(i): worker for worker, share in enumerate(self._shares) for i in share}
+        arguments = [
+            (CloudpickleWrapper([env_fns[i] for i in share]), int(share[0]), num_envs, spaces, memory)
+            for share in self._shares
+        ]
+        self._pool = WorkerPool(_work, arguments.__getitem__, num_workers)
+        self._pool.__enter__()
+        try:
+            super().__init__(num_envs, observation_space, action_space)
+        except BaseException:
+            self.close()
+            raise
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Lets all workers begin."""
+        self._memory[_ACTIONS][None][:] = actions
+        self._tell_all(_STEP, [None] * len(self._shares))
+
+    def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Waits for all workers and copies what they saw."""
+        rewards, dones, infos, reset_infos = (
+            list(itertools.chain(*parts)) for parts in zip(*self._answers(), strict=True)
+        )
+        self.reset_infos = reset_infos
+        for i in np.flatnonzero(dones):
+            infos[i][_LAST] = self._copied(_LAST, i)
+        return self._copied(_SEEN), np.array(rewards, np.float32), np.array(dones, bool), infos
+
+    def reset(self) -> Any:
+        """Begins an episode in every environment, with the seeds and options that were set."""
+        self._tell_all(
+            _RESET, [([self._seeds[i] for i in share], [self._options[i] for i in share]) for share in self._shares]
+        )
+        self.reset_infos = list(itertools.chain(*self._answers()))
+        self._reset_seeds()
+        self._reset_options()
+        return self._copied(_SEEN)
+
+    def close(self) -> None:
+        """Ends the workers; a second call does nothing."""
+        self._pool.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Returns what `render()` gives for each environment, None where they draw no arrays."""
+        if self.render_mode != "rgb_array":
+            return [None] * self.num_envs
+        return self.env_method("render")
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Returns an attribute of the environments."""
+        return self._call("get_attr", indices, attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of the environments."""
+        self._call("set_attr", indices, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Calls a method of the environments."""
+        return self._call("env_method", indices, method_name, *method_args, **method_kwargs)
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """Tells which environments are wrapped with `wrapper_class`."""
+        return self._call("env_is_wrapped", indices, wrapper_class)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return self._pool.process_ids
+
+    def _call(self, method: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
+        """Lets the workers call a method of their `DummyVecEnv`; returns what it gave for each of `indices`."""
+        asked = [int(i) for i in self._get_indices(indices)]
+        shares = [[int(i) for i in share if i in asked] for share in self._shares]
+        payloads = [
+            (method, args, kwargs | {"indices": [i - int(all_of_it[0]) for i in share]})
+            for share, all_of_it in zip(shares, self._shares, strict=True)
+        ]
+        self._tell_all(_CALL, payloads)
+        found: dict[int, Any] = {}
+        for share, answer in zip(shares, self._answers(), strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            found |= dict(zip(share, answer or [None] * len(share), strict=True))
+        return [found[i] for i in asked]
+
+    def _tell_all(self, name: str, payloads: Sequence[Any]) -> None:
+        """Sends each worker its order."""
+        for worker, payload in enumerate(payloads):
+            self._pool.send(worker, (name, payload))
+
+    def _answers(self) -> list[Any]:
+        """Waits until every worker has answered.
+
+        Raises:
+            ChildProcessError: one of them has failed or was killed.
+        """
+        answers: dict[int, Any] = {}
+        while len(answers) < len(self._shares):
+            for worker, answer in self._pool.receive():
+                if isinstance(answer, WorkerLost):
+                    self.close()
+                    raise ChildProcessError(f"Environments are lost: {answer}")
+                answers[worker] = answer
+        return [answers[worker] for worker in range(len(self._shares))]
+
+    def _copied(self, name: str, index: Any = ...) -> Any:
+        """Returns a copy of the observations that stand in shared memory now, of all environments or of one."""
+        parts = {key: array[index].copy() for key, array in self._memory[name].items()}
+        return parts.get(None, parts)
+
+
+def default_workers(num_envs: int, num_cores: int) -> int:
+    """Returns how many workers step `num_envs` environments best: one a core, none where there is one core alone."""
+    return 0 if num_cores == 1 else min(num_envs, num_cores)
+
+
+def _work(
+    connection: Connection,
+    env_fns: CloudpickleWrapper,
+    first: int,
+    num_envs: int,
+    spaces: Mapping[str, gym.Space[Any]],
+    memory: Mapping[str, Any],
+) -> None:
+    """Steps the environments `first`, `first + 1`, … until the pipe closes."""
+    envs = _Share(list(env_fns.var), first, _arrays(spaces, memory, num_envs))
+    orders: dict[str, Callable[[Any], Any]] = {_STEP: envs.step_in_place, _RESET: envs.reset_in_place, _CALL: envs.call}
+    with contextlib.suppress(EOFError):
+        while True:
+            name, payload = connection.recv()
+            connection.send(orders[name](payload))
+
+
+class _Share(DummyVecEnv):
+    """A worker's environments, whose observations are written where the main process reads them."""
+
+    def __init__(self, env_fns: list[Callable[[], gym.Env]], first: int, memory: _Memory):
+        super().__init__(env_fns)
+        mine = slice(first, first + self.num_envs)
+        seen, self._last, actions = (
+            {key: array[mine] for key, array in memory[name].items()} for name in (_SEEN, _LAST, _ACTIONS)
+        )
+        self.buf_obs = seen  # type: ignore[assignment]
+        self.actions = actions[None]
+
+    def step_in_place(self, _: None) -> tuple[list[float], list[bool], list[dict[str, Any]], list[dict[str, Any]]]:
+        """Takes the actions in shared memory; returns rewards, ends, infos and those of resets."""
+        rewards, dones, infos = self.step_wait()[1:]
+        for i in np.flatnonzero(dones):
+            last = infos[i].pop(_LAST)
+            for key, array in self._last.items():
+                array[i] = last if key is None else last[key]
+        return rewards.tolist(), dones.tolist(), infos, self.reset_infos
+
+    def reset_in_place(self, begins: tuple[list[int | None], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Begins episodes with seeds and options; returns the infos."""
+        self._seeds, self._options = begins
+        self.reset()
+        return self.reset_infos
+
+    def call(self, order: tuple[str, tuple[Any, ...], dict[str, Any]]) -> Any:
+        """Calls a method of `DummyVecEnv`; what it raises is returned, for the main process to raise."""
+        method, args, kwargs = order
+        try:
+            return getattr(self, method)(*args, **kwargs)
+        except Exception as error:
+            return error
+
+    def _obs_from_buf(self) -> None:  # type: ignore[override]
+        """Copies nothing: the main process does."""
+
+
+def _arrays(spaces: Mapping[str, gym.Space[Any]], memory: Mapping[str, Any], num_envs: int) -> _Memory:
+    """Looks at shared memory as arrays."""
+    found: dict[str, Any] = {
+        name: read_from_shared_memory(space, memory[name], num_envs) for name, space in spaces.items()
+    }
+    return {name: dict(parts) if isinstance(parts, dict) else {None: parts} for name, parts in found.items()}
