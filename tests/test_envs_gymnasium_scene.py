@@ -21,6 +21,7 @@ from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene, make_task
 from gqn_rl.envs.gymnasium_scene import GymnasiumScene, drawn_geoms, moving_bodies
 from gqn_rl.models import build_model, fit_settings
+from gqn_rl.pretrain.data import open_splits
 from gqn_rl.wrappers import make_env
 from tests.projection import nearest_colour, pixel, project
 
@@ -286,3 +287,40 @@ def test_from_command_to_curve(tmp_path):
     assert done.returncode == 0 and "but the encoder was trained on pictures from" in done.stderr
     runs = list((tmp_path / "runs" / "agents" / "gymnasium_InvertedPendulum-v5").iterdir())
     assert len(runs) == 5 and all((run / "eval.csv").is_file() for run in runs)
+
+
+def test_data_of_other_settings_are_not_trained_on(tmp_path):
+    """Data tell their environment's settings; what is left to be found out does not count."""
+    name, sizes = "gymnasium_Reacher-v5", {"num_scenes": 2, "held_out_scenes": 1, "views_per_scene": 2, "seed": 0}
+    settings = {"image_size": 16, "max_steps": 3, "camera": {"reach_m": 0.3, "center_w": None}}
+    factory = functools.partial(make_scene, name, **settings)
+    generate(tmp_path, factory, scene_name=name, num_workers=1, progress=False, **sizes)
+    open_splits(str(tmp_path), scene_name=name, image_size=16, scene_settings=settings)
+    for other in ({"max_steps": 4}, {"camera": {"reach_m": 0.2}}, {"kwargs": {"xml_file": "mine.xml"}}):
+        with pytest.raises(ValueError, match=f"was made with env.scene.{next(iter(other))}="):
+            open_splits(str(tmp_path), scene_name=name, image_size=16, scene_settings=settings | other)
+
+
+def test_bold_reacher_moves_as_reacher_does(tmp_path):
+    """The example's model has the same observations and rewards, and what moves weighs more in its pictures."""
+    path = tmp_path / "bold.xml"
+    script = pathlib.Path(gqn_rl.__file__).parents[1] / "examples" / "bold_reacher.py"
+    subprocess.run([sys.executable, script, path], check=True)
+    thin, bold = gym.make("Reacher-v5"), gym.make("Reacher-v5", xml_file=str(path))
+    (before, _), (after, _) = thin.reset(seed=0), bold.reset(seed=0)
+    np.testing.assert_array_equal(before, after)
+    thin.action_space.seed(0)
+    for _ in range(30):
+        action = thin.action_space.sample()
+        (one, reward, *_), (two, same_reward, *_) = thin.step(action), bold.step(action)
+        np.testing.assert_allclose(one, two, atol=1e-12)
+        assert reward == pytest.approx(same_reward)
+    scene, rng = GymnasiumScene("Reacher-v5", {"xml_file": str(path)}, image_size=32), np.random.default_rng(0)
+    weights = []
+    for world in (scene, GymnasiumScene("Reacher-v5", image_size=32)):
+        pose, pictures = world.cameras["fixed"].sample(rng), []
+        for _ in range(20):
+            world.sample(rng)
+            pictures.append(world.render(pose) / 255)
+        weights.append(np.var(pictures, axis=0).mean())
+    assert weights[0] > 2 * weights[1]

@@ -85,5 +85,6 @@ def test_finished_data_are_used_as_they_are(tmp_path, capsys):
 
 def test_summary_shows_what_is_there():
     """Metrics of interest with their values, and only those."""
-    text = summary({"eval/mse_1view": 0.01234, "eval/kl": 3.0, "probe/hand_R2_1view": 0.5}, "runs/x")
-    assert "eval/mse_1view 0.01234, probe/hand_R2_1view 0.5\n" in text and "kl" not in text
+    probes = {"probe/wall_R2_1view": 0.25, "probe/hand_R2_1view": 0.5, "probe/hand_R2_4view": 0.75}
+    text = summary({"eval/mse_1view": 0.01234, "eval/kl": 3.0} | probes, "runs/x")
+    assert "eval/mse_1view 0.01234\n" in text and "R²: hand 0.50, wall 0.25\n" in text and "kl" not in text

@@ -68,6 +68,7 @@ class GymnasiumScene(MujocoScene):
 
     Attributes:
         ball: around everything that moves.
+        settings: arguments that decide what the scenes are.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class GymnasiumScene(MujocoScene):
         if not len(self._moving):
             raise ValueError(f"`env.id` {id} has no body that moves, so there is nothing to look at.")
         given = {name: value for name, value in dict(camera or {}).items() if value is not None}
+        self.settings = {"kwargs": self.kwargs, "max_steps": max_steps, "policy": policy, "camera": given}
         self.ball, cameras = make_cameras(self._bound, **given)
         super().__init__(self.env.unwrapped.model, cameras, image_size, DEFAULT_FOVY_DEG)  # type: ignore[attr-defined]
         self.state_names = (
@@ -170,9 +172,7 @@ class GymnasiumScene(MujocoScene):
         return {
             **super().describe(),
             "id": self.id,
-            "kwargs": self.kwargs,
-            "max_steps": self.max_steps,
-            "policy": self.policy,
+            "settings": self.settings,
             "gymnasium": gym.__version__,
             "model_settings": self.model_settings,
         }

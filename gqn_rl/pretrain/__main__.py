@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from gqn_rl.pretrain.hardware import join_workers
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.settings import TrainSettings
 
-SHOWN = ("eval/mse_1view", "eval/psnr_1view", "probe/hand_R2_1view", "probe/target_R2_1view")
-"""Metrics printed at the end, where they exist."""
+SHOWN = ("eval/mse_1view", "eval/psnr_1view")
+"""Metrics of pictures printed at the end."""
+PROBE = re.compile(r"probe/(.+)_R2_1view")
 
 
 @command("pretrain")
@@ -42,7 +44,9 @@ def main(cfg: DictConfig) -> None:
             make_when_missing(scene_factory=factory, scene_name=name, **cfg.data)
         workers.wait()
         size = scene["image_size"] if scene else None
-        dataset, heldout = open_splits(cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main)
+        dataset, heldout = open_splits(
+            cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main, scene_settings=scene
+        )
         torch.manual_seed(cfg.seed)
         sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
         model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
@@ -59,8 +63,12 @@ def summary(metrics: dict[str, float], run_dir: str) -> str:
     if not metrics:
         return f"{run_dir} was finished already; a larger train.total_steps goes on."
     shown = ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
+    known = {match[1]: value for name, value in metrics.items() if (match := PROBE.fullmatch(name))}
+    best_first = sorted(known.items(), key=lambda item: -item[1])
+    probes = ", ".join(f"{thing} {value:.2f}" for thing, value in best_first) or "the data have no true state"
     return (
         f"Held-out scenes: {shown}\n"
+        f"What a linear probe reads out of one view's r, R²: {probes}\n"
         f"Encoder: {run_dir}/best.safetensors, curves: {run_dir}/progress.csv, pictures: {run_dir}/sheets"
     )
 

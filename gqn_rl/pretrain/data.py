@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.dataset.shards import MANIFEST
@@ -49,13 +50,18 @@ def make_when_missing(
 
 
 def open_splits(
-    root: str, *, scene_name: str, image_size: int | None, verify: bool = True
+    root: str,
+    *,
+    scene_name: str,
+    image_size: int | None,
+    verify: bool = True,
+    scene_settings: Mapping[str, Any] | None = None,
 ) -> tuple[MultiViewDataset, MultiViewDataset]:
     """Opens the training and the held-out scenes.
 
     Raises:
-        ValueError: the data are damaged, of another scene than `scene_name` or of another size than `image_size`
-            (None: any).
+        ValueError: the data are damaged, of another scene than `scene_name`, of another size than `image_size`
+            (None: any), or made with other `scene_settings`, as far as the data tell theirs.
     """
     train, heldout = (MultiViewDataset(root, split, verify=verify) for split in ("train", "heldout"))
     scene = train.manifest["scene"]
@@ -66,4 +72,15 @@ def open_splits(
             f"`data.root` {root} holds pictures of {train.image_size} pixels, `env.scene.image_size` is {image_size}; "
             f"choose another root or env.scene.image_size={train.image_size}."
         )
+    for key, made_with in train.manifest.get("scene_facts", {}).get("settings", {}).items():
+        asked = _without_none((scene_settings or {}).get(key, made_with))
+        if asked != made_with:
+            raise ValueError(
+                f"`data.root` {root} was made with env.scene.{key}={made_with}, not {asked}; choose another root."
+            )
     return train, heldout
+
+
+def _without_none(value: Any) -> Any:
+    """Returns a setting without the entries that are left to be found out."""
+    return {key: entry for key, entry in value.items() if entry is not None} if isinstance(value, dict) else value
