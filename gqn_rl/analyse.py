@@ -1,5 +1,7 @@
-"""Analyses a pretrained maze GQN together with the map decoder that was trained on it; writes tables and figures.
+"""Looks into a pretrained scene model: pictures it predicts, what its r knows, and maps of mazes; tables and figures.
 
+python -m gqn_rl.analyse what=view_synthesis encoder=jaco data.root=data/jaco
+python -m gqn_rl.analyse what=tsne encoder=runs/pretrain/rooms vae=runs/pretrain/vae_rooms data.root=data/rooms
 python -m gqn_rl.analyse what=map_accuracy encoder=runs/pretrain/maze map=runs/maps/maze data.root=data/maze
 python -m gqn_rl.analyse what=uncertainty encoder=runs/pretrain/maze map=runs/maps/maze data.root=data/maze
 """
@@ -17,6 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.envs.maze import MazeScene
+from gqn_rl.findings.algebra import AlgebraSettings, algebra
+from gqn_rl.findings.common import load_subject
+from gqn_rl.findings.composition import CompositionSettings, composition
+from gqn_rl.findings.probes import ProbesSettings, probes
+from gqn_rl.findings.surprise import SurpriseSettings, surprise
+from gqn_rl.findings.tsne import TsneSettings, tsne
+from gqn_rl.findings.turntable import TurntableSettings, turntable
+from gqn_rl.findings.view_synthesis import ViewSynthesisSettings, view_synthesis
 from gqn_rl.maps import analyses
 from gqn_rl.maps.evaluation import MapJudge
 from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
@@ -38,27 +48,50 @@ def main(cfg: DictConfig) -> None:
     print(f"{said}\nTables and figures: {out}")
 
 
+FINDINGS: dict[str, tuple[Callable[..., str], Callable[..., Any]]] = {
+    "algebra": (algebra, AlgebraSettings),
+    "composition": (composition, CompositionSettings),
+    "probes": (probes, ProbesSettings),
+    "surprise": (surprise, SurpriseSettings),
+    "tsne": (tsne, TsneSettings),
+    "turntable": (turntable, TurntableSettings),
+    "view_synthesis": (view_synthesis, ViewSynthesisSettings),
+}
+"""Findings about any scene model, and their settings, by the name that `what=` takes."""
+
+
+def finding(cfg: DictConfig, out: pathlib.Path) -> str:
+    """Runs one of `FINDINGS` on the held-out scenes of a data set."""
+    find, make_settings = FINDINGS[cfg.what]
+    settings = make_settings(**cfg[cfg.what])  # before anything is loaded
+    device = str(pick_device(cfg.device))
+    rivals = [] if cfg.vae is None else [cfg.vae]
+    subject = load_subject(cfg.encoder, cfg.data.root, rivals=rivals, device=device, seed=cfg.seed)
+    return find(subject, out, np.random.default_rng(cfg.seed), settings)
+
+
 def map_accuracy(cfg: DictConfig, out: pathlib.Path) -> str:
     """IoU of walls and PSNR of drawn maps by number of views."""
-    return analyses.map_accuracy(load_subject(cfg), out, np.random.default_rng(cfg.seed))
+    return analyses.map_accuracy(load_map_subject(cfg), out, np.random.default_rng(cfg.seed))
 
 
 def uncertainty(cfg: DictConfig, out: pathlib.Path) -> str:
     """Predicted information gain as a picture, and the three checks of what it means."""
     given: Any = OmegaConf.to_container(cfg.uncertainty)
     settings = analyses.UncertaintySettings(**given | {"view_counts": tuple(given["view_counts"])})
-    return analyses.uncertainty(load_subject(cfg), out, np.random.default_rng(cfg.seed), settings)
+    return analyses.uncertainty(load_map_subject(cfg), out, np.random.default_rng(cfg.seed), settings)
 
 
 ANALYSES: dict[str, Callable[[DictConfig, pathlib.Path], str]] = {
+    **dict.fromkeys(FINDINGS, finding),
     "map_accuracy": map_accuracy,
     "uncertainty": uncertainty,
 }
 """Analyses by the name that `what=` takes."""
 
 
-def load_subject(cfg: DictConfig) -> analyses.Subject:
-    """Loads encoder and map decoder and encodes the held-out mazes."""
+def load_map_subject(cfg: DictConfig) -> analyses.Subject:
+    """Loads a maze GQN and its map decoder and encodes the held-out mazes."""
     device = pick_device(cfg.device)
     decoder, facts = load_map_for(cfg.map, cfg.encoder)
     encoder = load_encoder(cfg.encoder, device=str(device), standardise=False)
