@@ -31,7 +31,7 @@ POLICY = "tests.tiny_policy:full_throttle"
 
 @pytest.fixture(scope="module")
 def reacher():
-    return make_scene("gymnasium_Reacher-v5", image_size=32)
+    return make_scene("gymnasium_Reacher-v5", id="Reacher-v5", image_size=32)
 
 
 def state_of(scene) -> dict[str, float]:
@@ -216,7 +216,7 @@ def test_workers_make_the_same_data_as_one_process(tmp_path):
     """Scenes are rebuilt from name and settings in each worker, with their policy, to the same bits."""
     sizes = {"num_scenes": 4, "held_out_scenes": 2, "views_per_scene": 3, "seed": 0, "scenes_per_shard": 2}
     name = "gymnasium_Reacher-v5"
-    factory = functools.partial(make_scene, name, image_size=16, policy=POLICY)
+    factory = functools.partial(make_scene, name, id="Reacher-v5", image_size=16, policy=POLICY)
     for workers in (1, 2):
         generate(tmp_path / str(workers), factory, scene_name=name, num_workers=workers, progress=False, **sizes)
     one, two = (MultiViewDataset(tmp_path / folder, "train") for folder in "12")
@@ -228,7 +228,7 @@ def test_workers_make_the_same_data_as_one_process(tmp_path):
 
 def test_agents_look_through_the_cameras_of_the_data(reacher):
     """The same dome; pictures of the agent's environment are the scene's, of the same state and pose."""
-    task = make_task("gymnasium_Reacher-v5", {"image_size": 32}, "moving")
+    task = make_task("any", {"id": "Reacher-v5", "image_size": 32}, "moving")
     assert task.camera == reacher.cameras["moving"] and task.env_id == "Reacher-v5"
     assert task.model_settings == reacher.model_settings
     env = make_env(task.env_id, "pixels", task.camera, size=32, env_kwargs=task.env_kwargs)
@@ -244,7 +244,7 @@ def test_agents_look_through_the_cameras_of_the_data(reacher):
 def test_a_task_refuses_a_camera_that_is_not_there():
     """The names are listed."""
     with pytest.raises(ValueError, match=r"must be one of \['fixed', 'moving', 'heldout'\]"):
-        make_task("gymnasium_Reacher-v5", {}, "side")
+        make_task("any", {"id": "Reacher-v5"}, "side")
 
 
 @pytest.mark.parametrize("config", ["generate_data", "pretrain", "train_agent"])
@@ -255,6 +255,7 @@ def test_folders_carry_the_id(config):
     folders = {"generate_data": "root", "pretrain": "data.root", "train_agent": "run_dir"}
     value = functools.reduce(lambda node, key: node._get_node(key), folders[config].split("."), cfg)._value()
     assert "${env.name}" in value and cfg.env.name == "gymnasium_Reacher-v5"
+    assert cfg.env.scene.id == "Reacher-v5"
 
 
 def test_agents_without_an_encoder_are_told_the_command(tmp_path):
@@ -292,11 +293,16 @@ def test_from_command_to_curve(tmp_path):
 def test_data_of_other_settings_are_not_trained_on(tmp_path):
     """Data tell their environment's settings; what is left to be found out does not count."""
     name, sizes = "gymnasium_Reacher-v5", {"num_scenes": 2, "held_out_scenes": 1, "views_per_scene": 2, "seed": 0}
-    settings = {"image_size": 16, "max_steps": 3, "camera": {"reach_m": 0.3, "center_w": None}}
+    settings = {"id": "Reacher-v5", "image_size": 16, "max_steps": 3, "camera": {"reach_m": 0.3, "center_w": None}}
     factory = functools.partial(make_scene, name, **settings)
     generate(tmp_path, factory, scene_name=name, num_workers=1, progress=False, **sizes)
     open_splits(str(tmp_path), scene_name=name, image_size=16, scene_settings=settings)
-    for other in ({"max_steps": 4}, {"camera": {"reach_m": 0.2}}, {"kwargs": {"xml_file": "mine.xml"}}):
+    for other in (
+        {"id": "Pusher-v5"},
+        {"max_steps": 4},
+        {"camera": {"reach_m": 0.2}},
+        {"kwargs": {"xml_file": "mine.xml"}},
+    ):
         with pytest.raises(ValueError, match=f"was made with env.scene.{next(iter(other))}="):
             open_splits(str(tmp_path), scene_name=name, image_size=16, scene_settings=settings | other)
 

@@ -27,10 +27,6 @@ ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
 """The Gymnasium id of the task that is set in each scene."""
 
 
-FOREIGN = "gymnasium_"
-"""A scene of this name and a Gymnasium id is that environment, whatever made it."""
-
-
 class Task(NamedTuple):
     """What an agent's environment is made of.
 
@@ -52,41 +48,39 @@ def make_task(name: str, scene: Mapping[str, Any], camera: str) -> Task:
 
     Args:
         name: of the scene, as `make_scene` takes it.
-        scene: its settings.
+        scene: its settings; an `id` among them makes it that Gymnasium environment.
         camera: name of a camera of the scene.
 
     Raises:
         ValueError: for a scene without a task; lists those that have one.
     """
-    if not name.startswith(FOREIGN):
+    if "id" not in scene:
         return Task(task_id(name), camera, {"scene": dict(scene)}, {})
-    with contextlib.closing(GymnasiumScene(name.removeprefix(FOREIGN), **scene)) as one:
+    with contextlib.closing(GymnasiumScene(**scene)) as one:
         if camera not in one.cameras:
             raise ValueError(f"`camera` must be one of {list(one.cameras)}, got {camera!r}.")
         return Task(one.id, one.cameras[camera], one.kwargs, one.model_settings)
 
 
 def task_id(name: str) -> str:
-    """Returns the Gymnasium id of the task that is set in the scene called `name`; a foreign scene is its own task.
+    """Returns the Gymnasium id of the task that is set in the scene called `name`.
 
     Raises:
         ValueError: for a scene without a task; lists those that have one.
     """
-    if name.startswith(FOREIGN):
-        return name.removeprefix(FOREIGN)
     if name not in ENV_IDS:
         raise ValueError(f"`env` must be a scene with a task, one of {sorted(ENV_IDS)}, got {name!r}.")
     return ENV_IDS[name]
 
 
 def make_scene(name: str, **settings: Any) -> Scene:
-    """Returns the scene called `name`, one of `SCENES` or `gymnasium_<id>`.
+    """Returns the scene called `name`, one of `SCENES`; with an `id` among its settings, that Gymnasium environment.
 
     Raises:
         ValueError: for an unknown name; lists the known ones.
     """
-    if name.startswith(FOREIGN):
-        return GymnasiumScene(name.removeprefix(FOREIGN), **settings)
+    if "id" in settings:
+        return GymnasiumScene(**settings)
     if name not in SCENES:
         raise ValueError(f"`env` must be one of {sorted(SCENES)}, got {name!r}.")
     return SCENES[name](**settings)

@@ -90,7 +90,7 @@ class GymnasiumScene(MujocoScene):
         if not len(self._moving):
             raise ValueError(f"`env.id` {id} has no body that moves, so there is nothing to look at.")
         given = {name: value for name, value in dict(camera or {}).items() if value is not None}
-        self.settings = {"kwargs": self.kwargs, "max_steps": max_steps, "policy": policy, "camera": given}
+        self.settings = {"id": id, "kwargs": self.kwargs, "max_steps": max_steps, "policy": policy, "camera": given}
         self.ball, cameras = make_cameras(self._bound, **given)
         super().__init__(self.env.unwrapped.model, cameras, image_size, DEFAULT_FOVY_DEG)  # type: ignore[attr-defined]
         self.state_names = (
@@ -171,7 +171,6 @@ class GymnasiumScene(MujocoScene):
         """Returns the manifest's facts of this scene."""
         return {
             **super().describe(),
-            "id": self.id,
             "settings": self.settings,
             "gymnasium": gym.__version__,
             "model_settings": self.model_settings,
