@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.resources
 import pathlib
 import warnings
@@ -63,7 +64,11 @@ class SceneEncoder:
         self.image_size = model.image_size
         self.representation_shape = tuple(model.representation_shape)
         self.reading = model.reading
-        standardise = standardise and R_MEAN in metadata and self.reading is None  # which takes r as it was summed
+        standardise = standardise and R_MEAN in metadata
+        if standardise and self.reading is not None:
+            standardise = False  # of ψ, since a reading takes r as it was summed
+            if self.reading.standardised:
+                self.reading = StandardReading(self.reading, metadata[R_MEAN], metadata[R_STD])
         mean, std = (metadata[R_MEAN], metadata[R_STD]) if standardise else (torch.tensor(0.0), torch.tensor(1.0))
         self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
 
@@ -116,6 +121,27 @@ class SceneEncoder:
     def __getstate__(self) -> dict[str, Any]:
         on_cpu = self.module.mean.device.type == "cpu"
         return self.__dict__ | {"module": self.module if on_cpu else copy.deepcopy(self.module).cpu()}
+
+
+@dataclasses.dataclass(frozen=True)
+class StandardReading:
+    """A reading whose entries have mean 0 and deviation 1 over the training scenes; what hardly varies stays small."""
+
+    reading: Reading
+    mean: torch.Tensor
+    std: torch.Tensor
+    LEAST_STD = 0.05  # metres, or of features in [-1, 1]; smaller deviations are not worth enlarging
+    standardised = True
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Those of the reading."""
+        return self.reading.frames
+
+    def __call__(self, r: torch.Tensor, viewpoints: torch.Tensor | None, frame: str) -> torch.Tensor:
+        """Reads, and standardises in the usual frame."""
+        said = self.reading(r, viewpoints, frame)
+        return (said - self.mean) / self.std.clamp(min=self.LEAST_STD) if frame == self.frames[0] else said
 
 
 def read(
@@ -187,12 +213,16 @@ def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None 
     metadata: dict[str, Any] = {"model": dict(model_config), "random_seed": seed, "step": 0}
     if views is not None:
         psi = SceneEncoder(model, metadata).encode_views(*views)
-        metadata |= view_statistics(torch.from_numpy(psi))
+        metadata |= view_statistics(torch.from_numpy(read(model.reading, psi)))
     return SceneEncoder(model, metadata)
 
 
 def view_statistics(psi: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; an entry that never varies gets r_std 1."""
+    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; an entry that never varies gets r_std 1.
+
+    Args:
+        psi: ψ of one view each, as the model's reading has it, if it has one.
+    """
     std, mean = torch.std_mean(psi.float(), dim=0, correction=0)
     return {R_MEAN: mean, R_STD: torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))}
 

@@ -67,6 +67,7 @@ class PointReading:
 
     num_points: int
     frames = ("world", "camera")
+    standardised = True
 
     def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
         """Maps sums [N, R] and viewpoints [N, 7] to [N, R]."""

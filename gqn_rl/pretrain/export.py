@@ -11,7 +11,7 @@ from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain.evaluation import encode_scenes
-from gqn_rl.representation import view_statistics
+from gqn_rl.representation import read, view_statistics
 
 STATISTICS_SCENES = 1000
 """Training scenes whose first view gives each entry's mean and deviation."""
@@ -30,8 +30,9 @@ def export_encoder(
 ) -> None:
     """Writes the model with the statistics of one view's ψ over training scenes and what is known about both."""
     num_scenes = min(STATISTICS_SCENES, train.num_scenes)
-    psi = torch.from_numpy(encode_scenes(model, train, num_scenes, num_views=1, device=device)[:, 0])
-    metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **view_statistics(psi)}
+    psi = encode_scenes(model, train, num_scenes, num_views=1, device=device)[:, 0]
+    statistics = view_statistics(torch.from_numpy(read(model.reading, psi)))
+    metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
     for path in paths:
         save_model(path, model, metadata)
 
