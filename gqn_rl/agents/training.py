@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
 from gqn_rl.agents.recurrent import RecurrentPPO
+from gqn_rl.agents.speed import choose_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog, write_atomic
@@ -67,6 +68,7 @@ def train(
         progress: whether to show SB3's progress bar.
         eval_deterministic: whether evaluations take the best action, or draw one as in training.
     """
+    choose_matmul()
     model = _new_or_resumed(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
     start_step = model.num_timesteps
     with (
@@ -206,13 +208,28 @@ def _new_or_resumed(
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
     else:
-        try:
-            model = algorithm(env=envs, seed=seed, **arguments)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise ValueError(f"`agent.settings` holds what {algorithm.__name__} does not take: {error}.") from error
+        model = _built(algorithm, envs, arguments, seed)
+    if isinstance(model, PPO | RecurrentPPO):
+        speed_up(model)
     if isinstance(envs, VecEnv):
         envs.seed(int(np.random.default_rng([seed, model.num_timesteps]).integers(2**30)))
     return model
+
+
+def new_ppo(envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
+    """Returns the untrained PPO that `train` begins with, for those who time or vary it."""
+    choose_matmul()
+    model = _built(PPO, envs, _arguments(settings, envs.observation_space), seed)
+    speed_up(model)
+    return model
+
+
+def _built(algorithm: type[Any], envs: Any, arguments: Mapping[str, Any], seed: int) -> Any:
+    """Makes a new model, or says which setting it does not take."""
+    try:
+        return algorithm(env=envs, seed=seed, **arguments)
+    except TypeError as error:
+        raise ValueError(f"`agent.settings` holds what {algorithm.__name__} does not take: {error}.") from error
 
 
 def _arguments(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:

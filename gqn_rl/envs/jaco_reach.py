@@ -71,7 +71,7 @@ class JacoReachEnv(gymnasium.Env):
         )
         size = len(self.observation_names)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self._num_angles = 12 + joints - 6
+        self._num_joints = joints
         self._num_actions = 0
         self._window: Any = None
 
@@ -115,8 +115,9 @@ class JacoReachEnv(gymnasium.Env):
     def _observation(self) -> np.ndarray:
         """Returns the true state, float32, in the order of `observation_names`."""
         hand, target = self.scene.hand_w, self.scene.target_w
-        angles = self.scene.state()[: self._num_angles]
-        return np.concatenate([angles, hand, target, target - hand]).astype(np.float32)
+        arm, fingers = np.split(self.scene.joint_angles_rad[: self._num_joints], [len(ARM_JOINTS)])
+        angles = np.stack([np.sin(arm), np.cos(arm)], axis=1).ravel()
+        return np.concatenate([angles, fingers, hand, target, target - hand]).astype(np.float32)
 
     def render(self) -> np.ndarray | None:
         """Returns the fixed camera's view, uint8 [480, 480, 3], or shows it in a window."""

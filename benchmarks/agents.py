@@ -1,0 +1,230 @@
+"""Environment steps/s of PPO on r, pictures and the true state, of Stable-Baselines3's CnnPolicy, and without an agent.
+
+    python benchmarks/agents.py [table.csv]
+
+JacoReach seen by the moving camera at 64x64, 16 environments, PPO's settings from `agent=ppo` for everybody; rollouts
+and updates are timed, evaluations are not. Everybody's pictures are drawn by this package's renderer: drawn at MuJoCo's
+default quality they would cost the others some fifty times as much. On one core all environments are in one process; on
+two, ours are in two workers that draw into shared memory, and Stable-Baselines3's in whichever of its own two ways was
+faster, `DummyVecEnv` or `SubprocVecEnv`. "No agent" draws a picture at every step of random actions.
+
+Every run is a process of its own, bound to its cores, after an update that is not timed; everybody takes turns, and the
+table is of medians. Beside other programs trust the ratios, and the milliseconds of processor time of runs in a single
+process.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import stable_baselines3
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from gqn_rl import load_encoder
+from gqn_rl.agents.training import new_ppo
+from gqn_rl.envs import renderer
+from gqn_rl.envs.jaco_reach import JacoReachEnv
+from gqn_rl.representation import SceneEncoder
+from gqn_rl.views import IMAGE
+from gqn_rl.wrappers import CameraObservation, default_workers, make_env, make_vec_env
+
+ENV_ID, CAMERA = "gqn_rl/JacoReach-v0", "moving"
+NO_AGENT, GQN = "no agent", "gqn"
+RIVALS = ("SB3 CnnPolicy, DummyVecEnv", "SB3 CnnPolicy, SubprocVecEnv")
+CONTESTANTS = (NO_AGENT, GQN, "oracle", "pixels", *RIVALS)
+CORES = (1, 2)
+REPEATS, UPDATES = 3, 4
+PARTS = ("physics", "rendering", "encoding", "policy", "update", "the rest")
+
+
+def settings_of(repr: str) -> tuple[int, dict[str, Any]]:
+    """Returns the number of environments and PPO's settings as `train_agent` composes them."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        agent: Any = OmegaConf.to_container(compose("train_agent", [f"repr={repr}", f"camera={CAMERA}"]).agent)
+    return agent["num_envs"], agent["settings"]
+
+
+def our_envs(repr: str, cores: int) -> VecEnv:
+    """Makes the environments of `train_agent`."""
+    num_envs, _ = settings_of(repr)
+    encoder = load_encoder("jaco") if repr == "gqn" else None
+    return make_vec_env(ENV_ID, repr, CAMERA, encoder, num_envs=num_envs, num_workers=default_workers(num_envs, cores))
+
+
+def picture_env() -> gym.Env:
+    """Makes an environment that observes a picture alone, as CnnPolicy wants it."""
+    env = make_env(ENV_ID, "pixels", CAMERA)
+    return Monitor(gym.wrappers.TransformObservation(env, lambda seen: seen[IMAGE], env.observation_space[IMAGE]))
+
+
+def rival(name: str) -> PPO:
+    """Builds Stable-Baselines3's PPO with CnnPolicy and its standard vector environments."""
+    num_envs, settings = settings_of("pixels")
+    net_arch = settings.pop("net_arch")
+    starts: list[Callable[[], gym.Env]] = [picture_env] * num_envs
+    envs = DummyVecEnv(starts) if name == RIVALS[0] else SubprocVecEnv(starts, start_method="spawn")
+    return PPO("CnnPolicy", envs, policy_kwargs={"net_arch": net_arch}, seed=0, **settings)
+
+
+def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int]:
+    """Returns what takes so many environment steps, the environments, and the steps of an update."""
+    if name in RIVALS:
+        model = rival(name)
+    elif name == NO_AGENT:
+        envs = our_envs("pixels", cores)
+        envs.action_space.seed(0)
+        envs.reset()
+
+        def step(num_steps: int) -> None:
+            for _ in range(num_steps // envs.num_envs):
+                envs.step(np.stack([envs.action_space.sample() for _ in range(envs.num_envs)]))
+
+        return step, envs, 1024
+    else:
+        model = new_ppo(our_envs(name, cores), settings_of(name)[1], seed=0)
+    assert model.env is not None
+    return model.learn, model.env, model.n_steps * model.n_envs
+
+
+def time_one(name: str, cores: int) -> dict[str, float]:
+    """Takes `UPDATES` updates; returns steps/s and this process's milliseconds of processor time for each step."""
+    step, envs, num_steps = stepper(name, cores)
+    step(num_steps)
+    begin, processor = time.perf_counter(), time.process_time()
+    step(UPDATES * num_steps)
+    wall, processor = time.perf_counter() - begin, time.process_time() - processor
+    envs.close()
+    return {"steps_per_s": UPDATES * num_steps / wall, "cpu_ms": 1e3 * processor / (UPDATES * num_steps)}
+
+
+def breakdown() -> dict[str, float]:
+    """Returns each part's share of a step of PPO on r, in one process on one core."""
+    model = new_ppo(our_envs("gqn", 1), settings_of("gqn")[1], seed=0)
+    model.learn(1024)
+    spent = dict.fromkeys(PARTS, 0.0)
+    parts: list[tuple[Any, str, str]] = [
+        (JacoReachEnv, "step", "physics"), (CameraObservation, "observation", "rendering"),
+        (SceneEncoder, "encode_views", "encoding"), (model.policy, "forward", "policy"), (model, "train", "update"),
+    ]  # fmt: skip
+    for owner, method, part in parts:
+        setattr(owner, method, timed(getattr(owner, method), spent, part))
+    begin = time.process_time()
+    model.learn(UPDATES * 1024)
+    total = time.process_time() - begin
+    spent["the rest"] = total - sum(spent.values())
+    return {part: seconds / total for part, seconds in spent.items()}
+
+
+def timed(function: Callable[..., Any], spent: dict[str, float], part: str) -> Callable[..., Any]:
+    """Returns a function that adds its processor time to a part's."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        begin = time.process_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[part] += time.process_time() - begin
+
+    return call
+
+
+def in_a_process(what: str, cores: int) -> dict[str, float]:
+    """Runs this file for one contestant on so many cores; returns what it measured."""
+    command = [sys.executable, __file__, "--one", what, str(cores)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    return json.loads(answer.strip().splitlines()[-1])
+
+
+def one(what: str, cores: int) -> dict[str, float]:
+    """Measures one contestant, or the breakdown, on the first `cores` cores."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    torch.set_num_threads(cores)
+    return breakdown() if what == "breakdown" else time_one(what, cores)
+
+
+def rows_of(runs: dict[tuple[str, int], list[dict[str, float]]]) -> Iterator[dict[str, Any]]:
+    """Yields the table's rows: medians, and ratios to no agent and to the faster rival on the same cores."""
+    speed = {key: statistics.median(run["steps_per_s"] for run in found) for key, found in runs.items()}
+    for (name, cores), found in runs.items():
+        fastest_rival = max(speed[rival_name, cores] for rival_name in RIVALS)
+        yield {
+            "what": name,
+            "cores": cores,
+            "steps_per_s": round(speed[name, cores], 1),
+            "share_of_no_agent": round(speed[name, cores] / speed[NO_AGENT, cores], 3),
+            "times_sb3_cnn": round(speed[name, cores] / fastest_rival, 2),
+            "main_process_cpu_ms": round(statistics.median(run["cpu_ms"] for run in found), 3),
+        }
+
+
+def processor() -> str:
+    """Returns the processor's name."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Prints the tables."""
+    file = sys.argv[1] if len(sys.argv) > 1 else None
+    machine = (
+        f"{processor()}, {os.cpu_count()} cores; torch {torch.__version__}, stable-baselines3 "
+        f"{stable_baselines3.__version__}, MuJoCo {mujoco.__version__}, {renderer.gl_strings()[1]}"
+    )
+    print(f"{machine}; medians of {REPEATS} runs of {UPDATES} updates", flush=True)
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(REPEATS):
+        for cores in CORES:
+            for name in CONTESTANTS:
+                runs.setdefault((name, cores), []).append(in_a_process(name, cores))
+    rows = list(rows_of(runs))
+    for row in rows:
+        print("  ".join(f"{value!s:>{30 if key == 'what' else 10}}" for key, value in row.items()))
+    shares = in_a_process("breakdown", 1)
+    print("a step of PPO on r, one core: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
+    if file:
+        command = shlex.join(["python", *sys.argv])
+        rows += [
+            {"what": f"gqn: {part}", "cores": 1, "share_of_step": round(share, 3)} for part, share in shares.items()
+        ]
+        write(file, [{**row, "machine": machine, "command": command} for row in rows])
+
+
+def write(file: str, rows: list[dict[str, Any]]) -> None:
+    """Writes the table."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with open(file, "w", newline="") as target:
+        writer = csv.DictWriter(target, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(one(sys.argv[2], int(sys.argv[3]))))
+    else:
+        main()
