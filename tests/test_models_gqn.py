@@ -74,6 +74,79 @@ def test_loss_in_closed_form():
     assert loss.item() == pytest.approx(-log_likelihood.item() + kl, rel=1e-5)
 
 
+def plain_loss(model, context: Views, query: Views, noise: torch.Tensor, sigma: float = 0.7) -> torch.Tensor:
+    """Returns the negative ELBO as the paper writes it: every input mapped, repeated and convolved anew at a step."""
+    steps, side, d = model.generator.num_steps, model.generator.latent_shape[1], model.config["downsample"]
+    r = sum(model.encoder(pixels(context)[:, k], context.viewpoints[:, k]) for k in range(context.images.shape[1]))
+    x, v = pixels(query)[:, 0], query.viewpoints[:, 0, :, None, None].expand(-1, -1, side, side)
+    r = r if r.ndim == 4 else r[:, :, None, None].expand(-1, -1, side, side)
+    canvas = model.generator.canvas
+    delta = canvas.delta.permute(2, 0, 1).unflatten(2, (d, d))  # [hidden, channels, d, d]
+    h_g, c_g, h_e, c_e = torch.zeros(4, len(x), *model.generator.hidden_shape)
+    u, kl = torch.zeros(len(x), model.config["canvas_channels"], *x.shape[2:]), torch.zeros(())
+    for step in range(steps):
+        core, eye = (cores[step % len(cores)] for cores in (model.generator.generation, model.generator.inference))
+        prior, pad = core.prior.conv(h_g).chunk(2, dim=1), core.lstm.hidden_to_gates.padding
+        seen = nn.functional.conv2d(u, eye.canvas_to_map.unflatten(2, (d, d)), stride=d)
+        inputs = torch.cat([r, v, eye.image_to_map(x), h_g, seen, h_e], dim=1)
+        weights = [eye.condition.from_r, eye.condition.from_viewpoint, eye.image_to_gates, eye.state_to_gates, eye.lstm]
+        h_e, c_e = lstm(inputs, weights, c_e, pad)
+        posterior = eye.posterior.conv(h_e).chunk(2, dim=1)
+        q, p = (distributions.Normal(mean, log_std.exp()) for mean, log_std in (posterior, prior))
+        z = q.mean + q.stddev * noise[step]
+        kl = kl + distributions.kl_divergence(q, p).sum() / len(x)
+        weights = [core.condition.from_r, core.condition.from_viewpoint, core.latent_to_gates, core.lstm]
+        h_g, c_g = lstm(torch.cat([r, v, z, h_g], dim=1), weights, c_g, pad)
+        u = u + nn.functional.conv_transpose2d(h_g, delta, stride=d)
+    return kl - distributions.Normal(canvas.eta(u), sigma).log_prob(x).sum() / len(x)
+
+
+def lstm(inputs: torch.Tensor, layers: list, cell: torch.Tensor, pad: tuple) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns h and c after one step on all inputs side by side, with the weights of `layers` side by side."""
+    layers = [getattr(layer, "hidden_to_gates", getattr(layer, "conv", layer)) for layer in layers]
+    weight = torch.cat([layer.weight for layer in layers], dim=1)
+    gates = nn.functional.conv2d(inputs, weight, layers[-1].bias, padding=pad)
+    forget, admit, emit, candidate = gates.chunk(4, dim=1)
+    cell = forget.sigmoid() * cell + admit.sigmoid() * candidate.tanh()
+    return emit.sigmoid() * cell.tanh(), cell
+
+
+def pixels(views: Views) -> torch.Tensor:
+    return views.images.movedim(-1, -3) / 255
+
+
+def gradients(model, loss: torch.Tensor) -> list[torch.Tensor]:
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shared", "hidden"),
+    [("tower", True, 64), ("tower", False, 64), ("tower", False, 16), ("pyramid", True, 16)],
+)
+def test_loss_and_gradients_are_those_of_the_plain_equations(encoder, shared, hidden):
+    """Whatever is hoisted, folded or shared, loss and gradients are those of the unhoisted model, to 1e-5 and 1e-4."""
+    model = small_model(encoder=encoder, shared_cores=shared, hidden_channels=hidden, kernel_size=5)
+    context, query, noise = random_views(2, 3), random_views(2, 1, seed=1), noise_for(model, 2)
+    loss, _ = model.loss(context, query, sigma=0.7, noise=noise)
+    plain = plain_loss(model, context, query, noise)
+    torch.testing.assert_close(loss, plain, rtol=1e-5, atol=0)
+    for ours, theirs in zip(gradients(model, loss), gradients(model, plain), strict=True):
+        assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+@pytest.mark.parametrize(("shared", "steps"), list(itertools.product((True, False), (1, 2))))
+def test_recomputing_steps_changes_neither_loss_nor_gradients(shared, steps):
+    """Forgetting activations and computing them again gives the same numbers, with noise that is drawn inside too."""
+    model, context, query = small_model(shared_cores=shared), random_views(2, 2), random_views(2, 2, seed=1)
+    found = []
+    for model.generator.recompute_steps in (0, steps):
+        torch.manual_seed(1)
+        loss, _ = model.loss(context, query, sigma=0.7)
+        found.append([loss, *gradients(model, loss)])
+    for kept, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(kept, recomputed, rtol=1e-5, atol=1e-5)
+
+
 def test_a_perfect_64_pixel_picture_at_sigma_0_7_costs_6909_nats():
     """The floor that the raw loss never falls below: 12 288 values of log σ + ½ log 2π."""
     assert gaussian_nll(torch.zeros(()), 64 * 64 * 3, 0.7).item() == pytest.approx(6909.1, abs=0.1)

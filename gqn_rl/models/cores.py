@@ -72,7 +72,7 @@ class InferenceCore(nn.Module):
         downsample: int,
     ):
         super().__init__()
-        pad = kernel_size // 2
+        pad, self.downsample = kernel_size // 2, downsample
         self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
         self.image_to_map = nn.Conv2d(3, hidden, downsample, stride=downsample)
         self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
@@ -84,7 +84,19 @@ class InferenceCore(nn.Module):
 
     def observe(self, r: Tensor, v: Tensor, x: Tensor) -> Tensor:
         """Returns the gates' share of everything that does not change with l: (x, v, r)."""
-        return self.condition(r, v) + self.image_to_gates(self.image_to_map(x))
+        return self.condition(r, v) + self._look(x)
+
+    def _look(self, x: Tensor) -> Tensor:
+        """Returns `image_to_gates(image_to_map(x))`; in one convolution where a patch has fewer values than its map."""
+        to_map, to_gates = self.image_to_map, self.image_to_gates
+        if 3 * self.downsample**2 >= to_map.out_channels:
+            return to_gates(to_map(x))
+        assert to_map.bias is not None
+        patches = F.pixel_unshuffle(x, self.downsample)
+        patches = torch.cat([patches, torch.ones_like(patches[:, :1])], dim=1)  # the bias ends where the map does
+        weight = torch.cat([to_map.weight.flatten(1), to_map.bias[:, None]], dim=1)
+        weight = torch.einsum("ghij,hp->gpij", to_gates.weight, weight)
+        return F.conv2d(patches.contiguous(memory_format=torch.channels_last), weight, padding=to_gates.padding)
 
     def forward(
         self, observed: Tensor, h_g: Tensor, seen_canvas: Tensor, hidden: Tensor, cell: Tensor

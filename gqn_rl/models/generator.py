@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gqn_rl.models.cores import Canvas, GenerationCore, InferenceCore
 from gqn_rl.models.layers import gaussian_kl
@@ -33,8 +34,29 @@ class Drawing(NamedTuple):
     kl: Tensor
 
 
+class Inferring(NamedTuple):
+    """What one step of `Generator.infer` hands to the next; maps are [N, hidden, s, s].
+
+    Attributes:
+        h_g, c_g, h_e, c_e: hidden and cell maps of the two cores.
+        drawn: Σ h^g so far.
+        kl: Σ KL so far in nats, float32 [N].
+    """
+
+    h_g: Tensor
+    c_g: Tensor
+    h_e: Tensor
+    c_e: Tensor
+    drawn: Tensor
+    kl: Tensor
+
+
 class Generator(nn.Module):
     """The conditional image model p(x | v, r) with its posterior.
+
+    Attributes:
+        recompute_steps: 0, or after how many steps `infer` forgets what it computed, to compute it again in the
+            backward pass: less memory for a third more arithmetic, the same gradients. Not part of the weights.
 
     Args:
         image_size: H and W of the pictures.
@@ -71,6 +93,7 @@ class Generator(nn.Module):
         ray_wavelengths_m: Sequence[float],
     ):
         super().__init__()
+        self.recompute_steps = 0
         map_size = image_size // downsample
         self.num_steps = num_steps
         self.hidden_shape = (hidden_channels, map_size, map_size)
@@ -94,38 +117,57 @@ class Generator(nn.Module):
             x: query pictures, float [B Q, 3, H, W] in [0, 1].
             noise: standard normal [L, B Q, *latent_shape], drawn when not given.
         """
-        generation = self._conditions(r, v)
-        inference = [self._inference_core(i).observe(r, v, x) for i in range(len(self.inference))]
         h_g, c_g = self._start(r, v)
-        h_e, c_e, drawn = torch.zeros_like(c_g), torch.zeros_like(c_g), torch.zeros_like(c_g)
-        kl = torch.zeros(len(v), device=v.device)
-        for step in range(self.num_steps):
+        zeros = torch.zeros_like(c_g)
+        state = Inferring(h_g, c_g, zeros, zeros, zeros, torch.zeros(len(v), device=v.device))
+        constant = self._constants(0, r, v, x) if len(self.generation) == 1 else None
+        recompute, size = self.recompute_steps > 0 and torch.is_grad_enabled(), self.recompute_steps or self.num_steps
+        for first in range(0, self.num_steps, size):
+            given = (range(first, min(first + size, self.num_steps)), state, constant, r, v, x, noise)
+            state = checkpoint(self._advance, *given, use_reentrant=False) if recompute else self._advance(*given)
+        return Drawing(self.canvas.render(state.drawn), state.kl)
+
+    def _advance(
+        self,
+        steps: range,
+        state: Inferring,
+        constant: tuple[Tensor, Tensor] | None,
+        r: Tensor,
+        v: Tensor,
+        x: Tensor,
+        noise: Tensor | None,
+    ) -> Inferring:
+        """Makes some steps of `infer`; `constant` is what a shared core gets from `_constants`, None for the others."""
+        h_g, c_g, h_e, c_e, drawn, kl = state
+        for step in steps:
             core, eye = self._generation_core(step), self._inference_core(step)
+            told, observed = constant or self._constants(step, r, v, x)
             prior = core.prior(h_g)
             seen = self.canvas.read(drawn, eye.canvas_to_map)
-            h_e, c_e = eye(inference[step % len(inference)], h_g, seen, h_e, c_e)
+            h_e, c_e = eye(observed, h_g, seen, h_e, c_e)
             posterior = eye.posterior(h_e)
             z = posterior.sample(None if noise is None else noise[step])
             kl = kl + gaussian_kl(posterior, prior)
-            h_g, c_g = core(generation[step % len(generation)], z, h_g, c_g)
+            h_g, c_g = core(told, z, h_g, c_g)
             drawn = drawn + h_g
-        return Drawing(self.canvas.render(drawn), kl)
+        return Inferring(h_g, c_g, h_e, c_e, drawn, kl)
+
+    def _constants(self, step: int, r: Tensor, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the gates of a step's two cores get from inputs that do not change with l."""
+        return self._generation_core(step).condition(r, v), self._inference_core(step).observe(r, v, x)
 
     def generate(self, r: Tensor, v: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
         """Draws with latents from the prior π(z | v, r): samples, or its means where `sample` is false."""
-        generation = self._conditions(r, v)
+        conditions = [self._generation_core(i).condition(r, v) for i in range(len(self.generation))]
         h_g, c_g = self._start(r, v)
         drawn = torch.zeros_like(c_g)
         for step in range(self.num_steps):
             core = self._generation_core(step)
             prior = core.prior(h_g)
             z = prior.sample(None if noise is None else noise[step]) if sample else prior.mean
-            h_g, c_g = core(generation[step % len(generation)], z, h_g, c_g)
+            h_g, c_g = core(conditions[step % len(conditions)], z, h_g, c_g)
             drawn = drawn + h_g
         return Drawing(self.canvas.render(drawn), torch.zeros(len(v), device=v.device))
-
-    def _conditions(self, r: Tensor, v: Tensor) -> list[Tensor]:
-        return [self._generation_core(i).condition(r, v) for i in range(len(self.generation))]
 
     def _generation_core(self, step: int) -> GenerationCore:
         return cast(GenerationCore, self.generation[step % len(self.generation)])

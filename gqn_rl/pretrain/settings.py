@@ -27,6 +27,8 @@ class TrainSettings:
         precision: "bf16" (autocast), "float32", or "auto" (bf16 where the hardware computes it).
         channels_last: memory order of the convolutions.
         compile: use torch.compile.
+        recompute_steps: 0, or after how many steps of a GQN's generator activations are forgotten, to be computed again
+            in the backward pass: less memory, a third more arithmetic, the same gradients.
         log_every, eval_every, checkpoint_every: steps between two of each; 0 never, but for the last step.
         keep_checkpoints: how many of the newest resume files stay.
         eval_scenes: held-out scenes that pictures are judged on.
@@ -52,6 +54,7 @@ class TrainSettings:
     precision: str = "auto"
     channels_last: bool = True
     compile: bool = False
+    recompute_steps: int = 0
     log_every: int = 50
     eval_every: int = 5000
     checkpoint_every: int = 1000
@@ -74,6 +77,7 @@ class TrainSettings:
             "log_every",
             "eval_every",
             "checkpoint_every",
+            "recompute_steps",
             "warmup_steps",
             "lr_warmup_steps",
         ):

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gqn_rl.checkpoint import model_settings
 from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
 from gqn_rl.models import SceneModel, build_model
+from gqn_rl.models.gqn import GQN
 from gqn_rl.pretrain import schedules
 from gqn_rl.pretrain.hardware import Workers, uses_bf16
 from gqn_rl.pretrain.metrics import nll_floor
@@ -36,6 +37,10 @@ class Trainer:
         self.model = model.to(self.device)
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.recompute_steps:
+            if not isinstance(model, GQN):
+                raise ValueError("`recompute_steps` must be 0 for models other than the GQN, which alone has steps.")
+            model.generator.recompute_steps = settings.recompute_steps
         self.step = 0
         self.best = math.inf
         self._bf16 = uses_bf16(settings.precision, self.device)
