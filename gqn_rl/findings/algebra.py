@@ -148,16 +148,13 @@ def draw_grid(
         ValueError: nine different scenes are not to be had.
     """
     worlds = draw_worlds(factors, pair, rng)
-    factors.show(worlds[D])
-    query_poses = [factors.scene.sample_pose(rng) for _ in range(num_queries)]
     seen: list[Views] = []
     again: list[Views] = []
-    query: list[Views] = []
     for world in worlds:
         factors.show(world)
         for views in (seen, again):
             views.append(_look(factors, [factors.scene.sample_pose(rng) for _ in range(num_views)]))
-        query.append(_look(factors, query_poses))
+    query = _telling_views(factors, worlds, rng, num_queries)
     return Grid(pair, *(Views(*map(np.stack, zip(*views, strict=True))) for views in (seen, again, query)))
 
 
@@ -293,6 +290,20 @@ def draw_bars(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside upper center", ncols=3)
     figures.save(figure, path)
+
+
+def _telling_views(factors: Factors, worlds: Sequence[Values], rng: np.random.Generator, num_views: int) -> list[Views]:
+    """Returns all scenes from the same random viewpoints, such that no two of them look the same."""
+    for _ in range(_MOST_TRIES):
+        factors.show(worlds[D])
+        poses = [factors.scene.sample_pose(rng) for _ in range(num_views)]
+        views = []
+        for world in worlds:
+            factors.show(world)
+            views.append(_look(factors, poses))
+        if len({one.images.tobytes() for one in views}) == len(worlds):
+            return views
+    raise ValueError("`algebra.num_queries` viewpoints never tell the nine scenes of a triple apart; look from more.")
 
 
 def _look(factors: Factors, poses: list[Any]) -> Views:
