@@ -152,6 +152,8 @@ def in_a_process(what: str, cores: int) -> dict[str, float]:
     """Runs this file for one contestant on so many cores; returns what it measured."""
     command = [sys.executable, __file__, "--one", what, str(cores)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
+    if what not in RIVALS:
+        environment["OMP_WAIT_POLICY"] = "passive"  # as `train_agent` has it
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(answer.strip().splitlines()[-1])
 
