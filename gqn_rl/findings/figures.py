@@ -22,6 +22,7 @@ GAP_PX, GROUP_GAP_PX = 2, 10
 _DPI = 110
 _HEADING_PX, _LABEL_PX = 20, 92
 _GIF_COLOURS = 64
+_WHITE = 255
 
 
 class Group(NamedTuple):
@@ -102,7 +103,11 @@ def palette(pictures: np.ndarray, num_colours: int = 256) -> Image.Image:
     colours = pictures.reshape(-1, 3)
     _, first = np.unique(colours >> 2, axis=0, return_index=True)
     common = colours[:: max(1, len(colours) // len(first))]
-    return Image.fromarray(np.concatenate([colours[first], common])[None]).quantize(num_colours, kmeans=4)
+    chosen = Image.fromarray(np.concatenate([colours[first], common])[None]).quantize(num_colours, kmeans=4)
+    entries = np.array(chosen.getpalette()).reshape(-1, 3)
+    entries[np.abs(entries - _WHITE).sum(axis=1).argmin()] = _WHITE  # paper stays white
+    chosen.putpalette(entries.ravel().tolist())
+    return chosen
 
 
 def save_gif(path: pathlib.Path, frames: np.ndarray, milliseconds: int = 100) -> None:
