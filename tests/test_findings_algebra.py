@@ -93,7 +93,7 @@ def test_rows_count_what_was_found():
 def entries_that_change(name, factor, **settings):
     """Returns the names of the state's entries that differ when one factor alone is another."""
     scene = make_scene(name, image_size=16, **settings)
-    factors, changed = make_factors(name, scene), set()
+    factors, changed = FACTORS[name](scene), set()
     source = rng()
     for _ in range(20):
         first, second = factors.draw(source), factors.draw(source)
@@ -132,7 +132,7 @@ def test_a_factor_changes_only_itself(name, factor, beginnings):
 @pytest.mark.parametrize("name", sorted(FACTORS))
 def test_nine_scenes_of_every_pair_look_different(name):
     """Every pair of factors of every scene can be had, and the nine are told apart by their pictures."""
-    factors = make_factors(name, make_scene(name, image_size=16))
+    factors = FACTORS[name](make_scene(name, image_size=16))
     for pair in factors.pairs:
         grid = draw_grid(factors, pair, rng(), num_views=1, num_queries=2)
         assert len({images.tobytes() for images in grid.query.images}) == 9
@@ -145,7 +145,7 @@ def test_scenes_without_factors_are_refused():
     with pytest.raises(
         ValueError, match=r"those of .'jaco', 'rooms', 'shepard_metzler'.; `data.root` holds scenes of 'x'"
     ):
-        make_factors("x", None)
+        make_factors({"scene": "x"})
 
 
 def test_factors_with_too_few_values_are_refused(monkeypatch):

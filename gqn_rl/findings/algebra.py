@@ -25,8 +25,7 @@ from tqdm import tqdm
 
 from gqn_rl.findings import figures
 from gqn_rl.findings.common import Subject, check_positive, draw, encode, mean_over_scenes, need_gqn, seed_torch
-from gqn_rl.findings.factors import FACTORS, Factors, Values, make_factors
-from gqn_rl.findings.rebuild import rebuild_scene
+from gqn_rl.findings.factors import Factors, Values, make_factors
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.models import GQN
 from gqn_rl.pretrain import metrics
@@ -110,15 +109,12 @@ class Shown(NamedTuple):
 
 def algebra(subject: Subject, out: pathlib.Path, rng: np.random.Generator, settings: AlgebraSettings) -> str:
     """Measures scene algebra on scenes like those of the data; writes the table, its bars and a sheet."""
-    model, manifest = need_gqn(subject.model, "algebra"), subject.dataset.manifest
-    if manifest["scene"] not in FACTORS:
-        make_factors(manifest["scene"], None)  # type: ignore[arg-type]  # says why not
+    model, factors = need_gqn(subject.model, "algebra"), make_factors(subject.dataset.manifest)
     seed_torch(rng)
     pairs: list[tuple[str, str]] = []
     judged: list[dict[str, Judged]] = []
     shown: list[Shown] = []
-    with contextlib.closing(rebuild_scene(manifest)) as scene:
-        factors = make_factors(manifest["scene"], scene)
+    with contextlib.closing(factors.scene):
         for first in tqdm(range(0, settings.num_triples, _TRIPLES_AT_ONCE), "algebra", disable=not subject.progress):
             numbers = range(first, min(first + _TRIPLES_AT_ONCE, settings.num_triples))
             grids = [

@@ -17,6 +17,7 @@ from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.rooms import Room, RoomObject, RoomsScene, draw_room
 from gqn_rl.envs.shepard_metzler import ShepardMetzlerScene
 from gqn_rl.envs.shepard_metzler_objects import STEPS, draw_walk
+from gqn_rl.findings.rebuild import rebuild_scene
 from gqn_rl.views import Scene
 
 Values = Mapping[str, Any]
@@ -145,15 +146,16 @@ FACTORS: dict[str, Callable[[Any], Any]] = {
 """By the name of the scene."""
 
 
-def make_factors(name: str, scene: Scene) -> Factors:
-    """Returns the factors of the scene called `name`.
+def make_factors(manifest: dict[str, Any]) -> Factors:
+    """Returns the factors of the scene that a data set was made of.
 
     Raises:
         ValueError: nothing of it can be set.
     """
+    name = manifest["scene"]
     if name not in FACTORS:
         raise ValueError(
             f"`what=algebra` needs scenes whose factors can be set, those of {sorted(FACTORS)}; "
             f"`data.root` holds scenes of '{name}'."
         )
-    return FACTORS[name](scene)
+    return FACTORS[name](rebuild_scene(manifest))
