@@ -11,6 +11,7 @@ from gqn_rl.findings.rebuild import rebuild_scene, scene_settings, show_scene
 from tests.tiny_findings import make_scenes
 
 SCENES = [
+    ("reacher", {"id": "Reacher-v5", "max_steps": 20}),
     ("jaco", {"target_on_floor": False}),
     ("jaco", {"meshes": "full"}),
     ("maze", {"cells": 7}),

@@ -18,24 +18,26 @@ from gqn_rl.views import CameraPose, Scene
 
 LARGEST_DIFFERENCE = 2.0
 """Mean difference of a picture drawn again from the stored one, in grey levels of 255: another OpenGL may round."""
+_SETTINGS = "settings"
+"""Where a Gymnasium environment keeps its arguments among the facts of a manifest."""
 
 
 def can_rebuild(manifest: dict[str, Any]) -> bool:
-    """Tells whether a data set was made of one of our scenes; imported pictures have none."""
-    return manifest["scene"] in SCENES
+    """Tells whether a data set was made of a scene, ours or a Gymnasium environment; imported pictures have none."""
+    return manifest["scene"] in SCENES or _SETTINGS in manifest["scene_facts"]
 
 
 def rebuild_scene(manifest: dict[str, Any]) -> Scene:
     """Makes the scene that a data set's manifest describes.
 
     Raises:
-        ValueError: it was not made of one of our scenes.
+        ValueError: it was not made of a scene.
     """
     name = manifest["scene"]
     if not can_rebuild(manifest):
         raise ValueError(
             f"`data.root` holds pictures of '{name}', whose scenes cannot be made again; "
-            f"expected one of {sorted(SCENES)}."
+            f"expected one of {sorted(SCENES)} or a Gymnasium environment."
         )
     return make_scene(name, **scene_settings(manifest))
 
@@ -43,6 +45,8 @@ def rebuild_scene(manifest: dict[str, Any]) -> Scene:
 def scene_settings(manifest: dict[str, Any]) -> dict[str, Any]:
     """Returns those arguments of a scene's class that its manifest tells; the others keep their defaults."""
     facts = {**manifest["scene_facts"], "image_size": manifest["image_size"]}
+    if _SETTINGS in facts:
+        return facts[_SETTINGS] | {"image_size": facts["image_size"]}
     if manifest["scene"] == "jaco":
         facts["meshes"] = facts.get("meshes", "full").split(",")[0]  # simple ones came later, and are told in words
     if manifest["scene"] == "rooms":
