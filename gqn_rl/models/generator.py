@@ -15,10 +15,9 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from gqn_rl.models.cores import Canvas, GenerationCore, InferenceCore
-from gqn_rl.models.layers import gaussian_kl
+from gqn_rl.models.layers import call, gaussian_kl
 from gqn_rl.models.rays import RayState
 
 
@@ -55,8 +54,8 @@ class Generator(nn.Module):
     """The conditional image model p(x | v, r) with its posterior.
 
     Attributes:
-        recompute_steps: 0, or after how many steps `infer` forgets what it computed, to compute it again in the
-            backward pass: less memory for a third more arithmetic, the same gradients. Not part of the weights.
+        recompute_steps: 0, or after how many steps `infer` forgets what it computed (and the GQN's encoder too), to
+            compute it again in the backward pass: less memory for a third more arithmetic, the same gradients.
 
     Args:
         image_size: H and W of the pictures.
@@ -121,10 +120,10 @@ class Generator(nn.Module):
         zeros = torch.zeros_like(c_g)
         state = Inferring(h_g, c_g, zeros, zeros, zeros, torch.zeros(len(v), device=v.device))
         constant = self._constants(0, r, v, x) if len(self.generation) == 1 else None
-        recompute, size = self.recompute_steps > 0 and torch.is_grad_enabled(), self.recompute_steps or self.num_steps
+        size = self.recompute_steps or self.num_steps
         for first in range(0, self.num_steps, size):
-            given = (range(first, min(first + size, self.num_steps)), state, constant, r, v, x, noise)
-            state = checkpoint(self._advance, *given, use_reentrant=False) if recompute else self._advance(*given)
+            steps = range(first, min(first + size, self.num_steps))
+            state = call(self._advance, steps, state, constant, r, v, x, noise, forget=self.recompute_steps > 0)
         return Drawing(self.canvas.render(state.drawn), state.kl)
 
     def _advance(

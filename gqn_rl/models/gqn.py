@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gqn_rl.models.encoders import ENCODERS
 from gqn_rl.models.generator import Drawing, Generator
 from gqn_rl.models.ground_plan import GroundPlan, PlanReading, PlanSight
+from gqn_rl.models.layers import call
 from gqn_rl.models.points import PointEncoder, PointReading, PointSight
 from gqn_rl.models.scene_model import SceneModel
 from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
@@ -145,7 +146,9 @@ class GQN(SceneModel):
     def encode_views(self, views: Views) -> Tensor:
         """Returns ψ(x_k, v_k) for views of shape [B, K, ...]: [B, K, *representation_shape]."""
         batch, num_views = views.images.shape[:2]
-        return self.encoder(pictures_of(views), views.viewpoints.flatten(0, 1)).unflatten(0, (batch, num_views))
+        forget = self.generator.recompute_steps > 0
+        r = call(self.encoder, pictures_of(views), views.viewpoints.flatten(0, 1), forget=forget)
+        return r.unflatten(0, (batch, num_views))
 
     def encode(self, views: Views) -> Tensor:
         """Returns r, the sum of ψ over the K views, float32 [B, *representation_shape]."""

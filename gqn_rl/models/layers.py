@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Gaussian(NamedTuple):
@@ -109,3 +111,10 @@ class ConvLSTM(nn.Module):
 def fit_map(r: Tensor, size: int) -> Tensor:
     """Averages a representation map [B, C, h, w] down to [B, C, size, size] where it is larger."""
     return r if r.shape[-2:] == (size, size) else F.adaptive_avg_pool2d(r, size)
+
+
+def call(function: Callable[..., Any], *args: Any, forget: bool) -> Any:
+    """Calls `function`; with `forget`, its activations are not kept but computed again in the backward pass."""
+    if forget and torch.is_grad_enabled():
+        return checkpoint(function, *args, use_reentrant=False)
+    return function(*args)
