@@ -24,7 +24,7 @@ ROUTES = {
     "pusher": ["env.id=Pusher-v5"],
 }
 NAMES = {"reacher": "gymnasium_Reacher-v5", "bold_reacher": "bold_reacher", "pusher": "gymnasium_Pusher-v5"}
-AGENT = ["total_steps=40000", "eval_every=4000"]
+AGENT = ["total_steps=80000", "eval_every=8000"]
 
 
 def main(
