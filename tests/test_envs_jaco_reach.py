@@ -131,3 +131,16 @@ def test_wrong_settings_are_refused(settings, message):
     """Each with what was expected and given."""
     with pytest.raises(ValueError, match=message):
         JacoReachEnv(**settings)
+
+
+def test_the_floor_stops_the_arm():
+    """Whatever the actions, neither hand nor links go below the floor, and a stopped arm is at rest where it was."""
+    env = JacoReachEnv(action="continuous")
+    env.reset(seed=0)
+    stops, down = 0, np.array([0.0, 1.0, -1.0, 0.0, 0.0, 0.0])
+    for _ in range(EPISODE_ACTIONS):
+        before = env.data.qpos.copy()
+        env.step(down)
+        stops += bool((env.data.qpos == before).all() and not env.data.qvel.any())
+        assert min(env.scene.hand_w[2], env.data.xpos[1:, 2].min()) >= 0.0
+    assert stops

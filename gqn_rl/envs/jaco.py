@@ -32,7 +32,7 @@ ROOM_HALF_SIZE_M = 2.2
 WALL_HEIGHT_M = 2.0
 TARGET_RADIUS_M = 0.12
 
-# Joint angles of a random scene, rad: any heading, the other joints around Kinova's home posture, fingers anywhere.
+# Joint angles as an episode starts, rad: any heading, other joints around Kinova's home posture, fingers anywhere.
 HOME_RAD = {"arm_joint_2": 2.54, "arm_joint_3": 4.22, "arm_joint_4": 1.14, "arm_joint_5": -2.30, "arm_joint_6": -2.02}
 HOME_SPREAD_RAD = 0.75
 JOINT_RANGES_RAD = {
@@ -40,9 +40,12 @@ JOINT_RANGES_RAD = {
     **{joint: (angle - HOME_SPREAD_RAD, angle + HOME_SPREAD_RAD) for joint, angle in HOME_RAD.items()},
     **dict.fromkeys(FINGER_JOINTS, (0.15, 1.35)),
 }
-# Where the hand may be in a random scene: distance from the arm's axis and height, m; off the floor and in view.
+# Where the hand may be then: distance from the arm's axis and height, m; off the floor and in view.
 HAND_AXIS_DISTANCE_M = (0.2, 0.65)
 HAND_HEIGHT_M = (0.12, 0.75)
+ACTION_S = 0.1  # how long an agent holds the joints' speeds
+EPISODE_ACTIONS = 50
+LONGEST_HOLD = 15  # actions for which a random scene's arm goes on as it was going
 # Where the target may be: distance from the arm's axis, and height of its centre when it floats, m.
 TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
 TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
@@ -111,7 +114,12 @@ class JacoScene(MujocoScene):
         self._walls = [model.geom(f"wall_{side}").id for side in range(4)]
 
     def sample(self, rng: np.random.Generator) -> None:
-        """Draws room, posture and target anew."""
+        """Draws a moment of an episode: a start, and the arm where an agent might have moved it since."""
+        self.sample_start(rng)
+        self._wander(rng)
+
+    def sample_start(self, rng: np.random.Generator) -> None:
+        """Draws room, posture and target anew, as an episode begins."""
         self.model.geom_matid[self._floor] = self.model.material(f"floor_{rng.integers(len(FLOOR_COLOURS))}").id
         self.model.geom_matid[self._walls] = self.model.material(f"wall_{rng.integers(len(WALL_COLOURS))}").id
         colour = list(TARGET_COLOURS.values())[rng.integers(len(TARGET_COLOURS))]
@@ -128,9 +136,32 @@ class JacoScene(MujocoScene):
             mujoco.mj_kinematics(self.model, self.data)
             x, y, z = self.hand_w
             in_reach = HAND_AXIS_DISTANCE_M[0] < np.hypot(x, y) < HAND_AXIS_DISTANCE_M[1]
-            links_above_floor = self.data.xpos[1:, 2].min() >= 0.0
-            if in_reach and HAND_HEIGHT_M[0] < z < HAND_HEIGHT_M[1] and links_above_floor:
+            if in_reach and HAND_HEIGHT_M[0] < z < HAND_HEIGHT_M[1] and self._lowest_m >= 0.0:
                 return
+
+    def _wander(self, rng: np.random.Generator) -> None:
+        """Moves the joints at full speed, back, forth or not at all, for as many actions as an episode may have had."""
+        speed = np.where(np.arange(len(ARM_JOINTS)) < 3, LARGE_ACTUATOR["speed"], SMALL_ACTUATOR["speed"])
+        joints, hold = self._joint_addresses[: len(ARM_JOINTS)], rng.integers(1, LONGEST_HOLD, endpoint=True)
+        for action in range(rng.integers(EPISODE_ACTIONS, endpoint=True)):
+            if action % hold == 0:
+                direction = rng.integers(-1, 1, len(joints), endpoint=True)
+            before = self.data.qpos.copy()
+            self.data.qpos[joints] += direction * speed * ACTION_S
+            mujoco.mj_kinematics(self.model, self.data)
+            self.stop_at_floor(before)
+        mujoco.mj_forward(self.model, self.data)
+
+    def stop_at_floor(self, before: np.ndarray) -> None:
+        """Puts the arm back to the positions `before`, at rest, if hand or a link came below the floor."""
+        if self._lowest_m < 0.0:
+            self.data.qpos[:], self.data.qvel[:] = before, 0.0
+            mujoco.mj_kinematics(self.model, self.data)
+
+    @property
+    def _lowest_m(self) -> float:
+        """Height of the lowest of the links' origins and the hand, metres."""
+        return float(min(self.data.xpos[1:, 2].min(), self.hand_w[2]))
 
     def _sample_target(self, rng: np.random.Generator) -> None:
         """Draws the target uniformly over the area of its ring."""
@@ -168,7 +199,8 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        return {**super().describe(), "target_on_floor": self.target_on_floor, "meshes": describe_meshes(self.meshes)}
+        settings = {"target_on_floor": self.target_on_floor, "postures": "moments of episodes"}
+        return {**super().describe(), **settings, "meshes": describe_meshes(self.meshes)}
 
 
 @functools.cache

@@ -8,10 +8,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.jaco import ARM_JOINTS, FINGER_JOINTS, JacoScene
+from gqn_rl.envs.jaco import ACTION_S, ARM_JOINTS, EPISODE_ACTIONS, FINGER_JOINTS, TIMESTEP_S, JacoScene
 
-PHYSICS_STEPS_PER_ACTION = 10  # of 0.01 s each
-EPISODE_ACTIONS = 50
+PHYSICS_STEPS_PER_ACTION = round(ACTION_S / TIMESTEP_S)
 REWARD_SCALE_M = 0.2
 SUCCESS_DISTANCE_M = 0.1
 WINDOW_SIZE = 480
@@ -23,9 +22,10 @@ class JacoReachEnv(gymnasium.Env):
 
     Each action holds for 0.1 s. Discrete actions choose backward, still or forward at full speed for each joint;
     continuous ones are fractions of full speed in [-1, 1]. The reward of a step is exp(−d / 0.2 m), d the distance from
-    the grip site to the target's centre. Episodes last 50 actions and are truncated, never terminated. Observations are
-    the true state, an entry for each of `observation_names` (sin and cos of angles, finger angles in rad, positions in
-    the world frame in m); `CameraObservation` replaces them by pictures.
+    the grip site to the target's centre. An action that would take hand or arm below the floor leaves them where they
+    are. Episodes last 50 actions and are truncated, never terminated. Observations are the true state, an entry for
+    each of `observation_names` (sin and cos of angles, finger angles in rad, positions in the world frame in m);
+    `CameraObservation` replaces them by pictures.
 
     Args:
         action: "discrete" or "continuous".
@@ -80,7 +80,7 @@ class JacoReachEnv(gymnasium.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Draws a new room, posture and target."""
         super().reset(seed=seed)
-        self.scene.sample(self.np_random)
+        self.scene.sample_start(self.np_random)
         self._num_actions = 0
         if self.render_mode == "human":
             self.render()
@@ -90,8 +90,10 @@ class JacoReachEnv(gymnasium.Env):
         """Holds joint velocities for 0.1 s."""
         fraction = np.asarray(action) - 1 if self._discrete else np.clip(action, -1.0, 1.0)
         self.data.ctrl[self._actuators] = fraction * self._full_speed
+        before = self.data.qpos.copy()
         mujoco.mj_step(self.model, self.data, PHYSICS_STEPS_PER_ACTION)
         mujoco.mj_kinematics(self.model, self.data)  # site positions of the state just reached, not of the step before
+        self.scene.stop_at_floor(before)
         self._num_actions += 1
         distance = self._distance()
         info = self._info(distance)
