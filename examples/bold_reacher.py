@@ -11,7 +11,7 @@ import gymnasium.envs.mujoco
 import mujoco
 
 BLUE, GREEN, RED = (0.1, 0.3, 1.0, 1), (0.1, 1.0, 0.3, 1), (1.0, 0.1, 0.1, 1)
-BOLD_M = {"link0": (0.028, BLUE), "link1": (0.024, BLUE), "fingertip": (0.036, GREEN), "target": (0.036, RED)}
+BOLD_M = {"link0": (0.028, BLUE), "link1": (0.024, BLUE), "fingertip": (0.036, GREEN), "target": (0.055, RED)}
 """Radius and colour of what is drawn over each geom."""
 
 
