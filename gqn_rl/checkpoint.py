@@ -24,7 +24,7 @@ from gqn_rl.views import POSE_CONVENTION
 
 M = TypeVar("M", SceneModel, MapDecoder)
 
-R_MEAN, R_STD = "r_mean", "r_std"
+R_MEAN, R_STD, R_DIRECTIONS = STATISTICS = "r_mean", "r_std", "r_directions"
 """Metadata entries that are tensors: statistics of one view's representation, shaped as the representation."""
 
 MAP_DECODERS: dict[str, type[MapDecoder]] = {"map_decoder": MapDecoder}
@@ -42,9 +42,9 @@ def save_model(path: str | pathlib.Path, model: SceneModel | MapDecoder, metadat
     Args:
         path: the `.safetensors` file to write.
         model: a scene model or a map decoder; its settings, `image_size` and `representation_shape` are written too.
-        metadata: JSON-ready facts (step, metrics, data set …); `r_mean` and `r_std` may be tensors.
+        metadata: JSON-ready facts (step, metrics, data set …); `STATISTICS` may be tensors.
     """
-    statistics = {key: torch.as_tensor(metadata[key]).float() for key in (R_MEAN, R_STD) if key in metadata}
+    statistics = {key: torch.as_tensor(metadata[key]).float() for key in STATISTICS if key in metadata}
     tensors = {_WEIGHTS + name: value for name, value in model.state_dict().items()}
     tensors |= {_STATISTICS + name: value for name, value in statistics.items()}
     tensors = {
@@ -67,7 +67,7 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
     """Reads a scene model that `save_model` wrote.
 
     Returns:
-        The model, on the CPU in evaluation mode, and its metadata, in which `r_mean` and `r_std` (if any) are tensors.
+        The model, on the CPU in evaluation mode, and its metadata, in which `STATISTICS` (if any) are tensors.
 
     Raises:
         ValueError: the file is missing, truncated, altered, of another kind, or for another pose convention.
@@ -76,7 +76,7 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
     if facts["model"]["name"] in MAP_DECODERS:
         raise ValueError(f"`{path}` holds a map decoder, not a scene model; name the encoder that it was trained on.")
     model = _build(path, facts, tensors, MODELS)
-    statistics = {key: tensors[_STATISTICS + key] for key in (R_MEAN, R_STD) if _STATISTICS + key in tensors}
+    statistics = {key: tensors[_STATISTICS + key] for key in STATISTICS if _STATISTICS + key in tensors}
     return model, facts | statistics
 
 

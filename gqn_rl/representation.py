@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import importlib.resources
 import pathlib
 import warnings
@@ -13,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from gqn_rl.checkpoint import R_MEAN, R_STD, load_model, package_version
+from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_STD, load_model, package_version
+from gqn_rl.directions import DirectedReading, scene_directions
 from gqn_rl.models import SceneModel, build_model
 from gqn_rl.models.scene_model import Reading
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
@@ -64,12 +64,14 @@ class SceneEncoder:
         self.image_size = model.image_size
         self.representation_shape = tuple(model.representation_shape)
         self.reading = model.reading
-        standardise = standardise and R_MEAN in metadata
-        if standardise and self.reading is not None:
-            standardise = False  # of ψ, since a reading takes r as it was summed
-            if self.reading.standardised:
-                self.reading = StandardReading(self.reading, metadata[R_MEAN], metadata[R_STD])
-        mean, std = (metadata[R_MEAN], metadata[R_STD]) if standardise else (torch.tensor(0.0), torch.tensor(1.0))
+        mean, std = nothing = torch.tensor(0.0), torch.tensor(1.0)
+        if standardise and R_MEAN in metadata:
+            known, directions = (metadata[R_MEAN], metadata[R_STD]), metadata.get(R_DIRECTIONS)
+            if self.reading is None:
+                mean, std = known
+                self.reading = None if directions is None else DirectedReading(None, *nothing, directions)
+            elif self.reading.standardised:  # after it has read r, which it takes as it was summed
+                self.reading = DirectedReading(self.reading, *known, directions)
         self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
@@ -123,27 +125,6 @@ class SceneEncoder:
         return self.__dict__ | {"module": self.module if on_cpu else copy.deepcopy(self.module).cpu()}
 
 
-@dataclasses.dataclass(frozen=True)
-class StandardReading:
-    """A reading whose entries have mean 0 and deviation 1 over the training scenes; what hardly varies stays small."""
-
-    reading: Reading
-    mean: torch.Tensor
-    std: torch.Tensor
-    LEAST_STD = 0.05  # metres, or of features in [-1, 1]; smaller deviations are not worth enlarging
-    standardised = True
-
-    @property
-    def frames(self) -> tuple[str, ...]:
-        """Those of the reading."""
-        return self.reading.frames
-
-    def __call__(self, r: torch.Tensor, viewpoints: torch.Tensor | None, frame: str) -> torch.Tensor:
-        """Reads, and standardises in the usual frame."""
-        said = self.reading(r, viewpoints, frame)
-        return (said - self.mean) / self.std.clamp(min=self.LEAST_STD) if frame == self.frames[0] else said
-
-
 def read(
     reading: Reading | None, r: np.ndarray, viewpoints: np.ndarray | None = None, frame: str = "world"
 ) -> np.ndarray:
@@ -156,7 +137,7 @@ def read(
         frame: one of `reading.frames`.
 
     Returns:
-        float32 of r's shape.
+        float32 [N, ...].
     """
     if reading is None:
         return r
@@ -170,7 +151,8 @@ def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standard
     Args:
         path_or_name: a `.safetensors` file, a run's folder (its best encoder), or the name of one that ships.
         device: where to compute.
-        standardise: shift and scale each entry by its statistics over the training scenes, if the file has them.
+        standardise: say r in entries of mean 0 and deviation 1 over the training scenes, in the directions in which
+            scenes differ (`directions.py`), if the file has them; otherwise r is the sum as the GQN takes it.
 
     Raises:
         ValueError: nothing there, or the file is damaged or of another kind; the sentence names it.
@@ -205,26 +187,37 @@ def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None 
     Args:
         model_config: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
         seed: of the random weights.
-        views: images uint8 [N, H, W, 3] and viewpoints [N, 7] to standardise on; None leaves ψ as it is.
+        views: K views each of N scenes to standardise on, images uint8 [N, K, H, W, 3]; None leaves ψ as it is.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(**model_config)
     metadata: dict[str, Any] = {"model": dict(model_config), "random_seed": seed, "step": 0}
     if views is not None:
-        psi = SceneEncoder(model, metadata).encode_views(*views)
-        metadata |= view_statistics(torch.from_numpy(read(model.reading, psi)))
+        images, viewpoints = (np.concatenate(part) for part in views)
+        psi = SceneEncoder(model, metadata).encode_views(images, viewpoints)
+        metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.reading)
     return SceneEncoder(model, metadata)
 
 
-def view_statistics(psi: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns `r_mean` and `r_std` over views, [N, *shape] → [*shape] each; an entry that never varies gets r_std 1.
+def view_statistics(psi: np.ndarray, reading: Reading | None = None) -> dict[str, torch.Tensor]:
+    """Measures what one view says: what an encoder's file needs to say it in standard entries.
 
     Args:
-        psi: ψ of one view each, as the model's reading has it, if it has one.
+        psi: ψ of K views each of N scenes, float32 [N, K, *shape].
+        reading: how the model reads r.
+
+    Returns:
+        `r_mean` and `r_std`, [*shape] each (1 where an entry never varies), and where r is a vector and K ≥ 2
+        `r_directions`, [R, D] (see `directions.py`).
     """
-    std, mean = torch.std_mean(psi.float(), dim=0, correction=0)
-    return {R_MEAN: mean, R_STD: torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))}
+    said = torch.from_numpy(read(reading, psi.reshape(-1, *psi.shape[2:]))).float()
+    std, mean = torch.std_mean(said, dim=0, correction=0)
+    std = torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))
+    statistics = {R_MEAN: mean, R_STD: std}
+    if said.ndim == 2 and psi.shape[1] > 1:
+        statistics[R_DIRECTIONS] = scene_directions(((said - mean) / std).unflatten(0, psi.shape[:2]))
+    return statistics
 
 
 def _shipped_files() -> list[pathlib.Path]:

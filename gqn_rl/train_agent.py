@@ -57,7 +57,8 @@ def main(cfg: DictConfig) -> None:
         network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
         if cfg.encoder:
             network = load_encoder(cfg.encoder).metadata["model"]
-        encoder = untrained_encoder(network, **world, seed=cfg.seed, env_kwargs=env_kwargs)
+        moving = make_task(cfg.env.name, settings["env"]["scene"], "moving").camera  # as in pretraining
+        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, env_kwargs=env_kwargs)
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     view = {key: value for key, value in settings["repr"].items() if key not in ("name", "kind")}
     facts = {key: settings[key] for key in ("seed", "encoder", "task")}

@@ -217,10 +217,10 @@ def test_pretraining_evaluates_probes_resumes_and_exports_it(tmp_path):
         rows = [row for row in csv.DictReader(file) if row["train/excess_nll"]]
     assert [int(row["step"]) for row in rows] == [2, 4, 6, 8, 10, 12]
     assert all(float(row["train/kl"]) > 0 for row in rows)
-    views = splits[0].views(np.arange(48), np.zeros((48, 1), int))
+    views = splits[0].views(np.arange(48), np.tile(np.arange(4), (48, 1)))
     encoder = load_encoder(tmp_path / "run/last.safetensors")
-    code = encoder.encode_views(views.images[:, 0], views.viewpoints[:, 0])
-    assert encoder.metadata["step"] == 12 and code.shape == (48, 6)
+    code = encoder.encode_views(*(np.concatenate(part) for part in views))
+    assert encoder.metadata["step"] == 12 and code.shape == (4 * 48, 6)
     np.testing.assert_allclose(code.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(code.std(0), 1, rtol=1e-3)
 
@@ -242,7 +242,7 @@ def test_agents_see_the_code_of_the_present_picture_and_the_viewpoint():
 def test_untrained_twin_has_the_same_network():
     """The network of a VAE's file, drawn anew, is a VAE: repr=random_encoder works with it."""
     views = random_views(4, 1)
-    encoder = random_encoder(SMALL, 1, Views(views.images[:, 0].numpy(), views.viewpoints[:, 0].numpy()))
+    encoder = random_encoder(SMALL, 1, Views(views.images.numpy(), views.viewpoints.numpy()))
     assert type(encoder.module.model) is MODELS["vae"] and encoder.representation_shape == (6,)
 
 

@@ -33,7 +33,7 @@ def raw_psi(views):
 @pytest.fixture
 def path(tmp_path):
     """A run folder's best encoder, standardised on some views."""
-    psi = raw_psi(some_views(20))
+    psi = raw_psi(some_views(20))[:, None].numpy()
     dataset = {"scene": "fake", "mujoco": package_version("mujoco"), "gl_renderer": "llvmpipe", "meshes": "full"}
     save_model(tmp_path / "best.safetensors", tiny_model(), {"dataset": dataset, **view_statistics(psi)})
     return tmp_path / "best.safetensors"
@@ -42,7 +42,7 @@ def path(tmp_path):
 def test_encodes_each_view_as_the_model_does_and_standardises(path):
     """A view's representation is (ψ - mean) / std with the file's statistics, one view at a time."""
     views, reference = some_views(), raw_psi(some_views(20))
-    expected = (raw_psi(views) - reference.mean(0)) / view_statistics(reference)["r_std"]
+    expected = (raw_psi(views) - reference.mean(0)) / view_statistics(reference[:, None].numpy())["r_std"]
     encoder = load_encoder(path)
     r = encoder.encode_views(*views)
     assert r.shape == (5, *encoder.representation_shape) and r.dtype == np.float32
@@ -56,7 +56,8 @@ def test_statistics_make_every_varying_entry_standard():
     """Over the views that gave the statistics, entries have mean 0 and deviation 1; constant ones stay 0."""
     psi = torch.randn(50, 3, 2) * 4 + 1
     psi[:, 0, 0] = 7.0
-    statistics = view_statistics(psi)
+    statistics = view_statistics(psi[:, None].numpy())
+    assert "r_directions" not in statistics
     standard = (psi - statistics["r_mean"]) / statistics["r_std"]
     torch.testing.assert_close(standard.mean(0), torch.zeros(3, 2), atol=1e-5, rtol=0)
     expected = torch.ones(3, 2)
@@ -142,7 +143,8 @@ def test_random_encoder_is_seeded_and_leaves_the_generator_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first, same, other = (random_encoder(SIZES, seed, views).encode_views(*views) for seed in (0, 0, 1))
+    alone = Views(views.images[:, None], views.viewpoints[:, None])
+    first, same, other = (random_encoder(SIZES, seed, alone).encode_views(*views) for seed in (0, 0, 1))
     assert torch.equal(torch.rand(1), expected)
     np.testing.assert_array_equal(first, same)
     assert np.abs(first - other).max() > 0.1

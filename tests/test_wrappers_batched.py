@@ -170,11 +170,13 @@ def test_workers_draw_what_one_process_draws():
 
 
 def test_random_views_are_varied_and_repeatable():
-    """The asked number of views, the same for the same seed, none twice."""
-    one, two = (random_views("Reacher-v5", CAMERA, size=SIZE, num_views=10, seed=1) for _ in range(2))
-    assert one.images.shape == (10, SIZE, SIZE, 3) and one.viewpoints.shape == (10, 7)
+    """The asked number of scenes and views, the same for the same seed, none twice."""
+    one, two = (
+        random_views("Reacher-v5", CAMERA, size=SIZE, num_scenes=5, views_per_scene=2, seed=1) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.images, two.images)
-    assert len(np.unique(one.viewpoints, axis=0)) == 10
+    assert one.images.shape == (5, 2, SIZE, SIZE, 3) and one.viewpoints.shape == (5, 2, 7)
+    assert len(np.unique(one.viewpoints.reshape(10, -1), axis=0)) == 10
 
 
 class PlanEncoder(FakeEncoder):

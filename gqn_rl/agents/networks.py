@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any, Self
 
 import gymnasium as gym
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from gqn_rl.models.scene_model import Reading
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
 
 
 class GQNExtractor(BaseFeaturesExtractor):
-    """Features (ψ(x, v), v) of observations {"image", "viewpoint"}, for the `policy_kwargs` of an SB3 policy.
+    """Features (what ψ(x, v) says, v) of observations {"image", "viewpoint"}, for the `policy_kwargs` of an SB3 policy.
 
     `GQNObservationWrapper` is cheaper where the encoder stays frozen, for it encodes each view once; here every pass
     over a rollout encodes its pictures again, which is what lets `freeze=False` adapt the encoder to the task:
@@ -34,8 +34,9 @@ class GQNExtractor(BaseFeaturesExtractor):
         size, given = encoder.image_size, observation_space[IMAGE].shape
         if given != (3, size, size):
             raise ValueError(f"`encoder` reads pictures of {size}x{size} pixels, but the observation has {given}.")
-        super().__init__(observation_space, features_dim=math.prod(encoder.representation_shape) + VIEWPOINT_SIZE)
-        self.psi = copy.deepcopy(encoder.module).requires_grad_(not freeze)
+        nothing = torch.zeros(1, *encoder.representation_shape), torch.zeros(1, VIEWPOINT_SIZE)
+        super().__init__(observation_space, features_dim=_said(encoder.reading, *nothing).shape[1] + VIEWPOINT_SIZE)
+        self.psi, self._reading = copy.deepcopy(encoder.module).requires_grad_(not freeze), encoder.reading
 
     def apply(self, fn: Any) -> Self:
         """Does nothing: through it SB3's policies would draw every weight anew (`ortho_init`), pretrained ones too."""
@@ -45,4 +46,9 @@ class GQNExtractor(BaseFeaturesExtractor):
         """Maps "image" float [N, 3, H, W] in [0, 1] and "viewpoint" [N, 7] to features [N, features_dim]."""
         viewpoints = observations[VIEWPOINT].float()
         views = Views(restore_images(observations[IMAGE])[:, None], viewpoints[:, None])
-        return torch.cat([self.psi(views).flatten(1), viewpoints], dim=1)
+        return torch.cat([_said(self._reading, self.psi(views).flatten(0, 1), viewpoints), viewpoints], dim=1)
+
+
+def _said(reading: Reading | None, psi: torch.Tensor, viewpoints: torch.Tensor) -> torch.Tensor:
+    """Returns what views say, flat: [N, ...] → [N, D]."""
+    return (psi if reading is None else reading(psi, viewpoints, reading.frames[0])).flatten(1)

@@ -11,10 +11,10 @@ from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain.evaluation import encode_scenes
-from gqn_rl.representation import read, view_statistics
+from gqn_rl.representation import view_statistics
 
-STATISTICS_SCENES = 1000
-"""Training scenes whose first view gives each entry's mean and deviation."""
+STATISTICS_SCENES, STATISTICS_VIEWS = 2000, 4
+"""Training scenes, and their first views, that give each entry's mean and deviation and the telling directions."""
 
 _SUMMARY = ("scene", "seed", "num_scenes", "views_per_scene", "image_size", "state_names")
 
@@ -28,10 +28,10 @@ def export_encoder(
     metrics: dict[str, float],
     device: torch.device | str = "cpu",
 ) -> None:
-    """Writes the model with the statistics of one view's ψ over training scenes and what is known about both."""
+    """Writes the model with the statistics of what a view says of training scenes, and what is known about both."""
     num_scenes = min(STATISTICS_SCENES, train.num_scenes)
-    psi = encode_scenes(model, train, num_scenes, num_views=1, device=device)[:, 0]
-    statistics = view_statistics(torch.from_numpy(read(model.reading, psi)))
+    num_views = min(STATISTICS_VIEWS, train.views_per_scene)
+    statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.reading)
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
     for path in paths:
         save_model(path, model, metadata)

@@ -20,6 +20,7 @@ Context = Literal["current", "window", "episode"]
 CONTEXTS = ("current", "window", "episode")
 Frame = Literal["world", "camera"]
 FRAMES = ("world", "camera")
+_NO_VIEW = np.zeros((1, VIEWPOINT_SIZE), np.float32)
 
 
 class Encoder(Protocol):
@@ -111,9 +112,10 @@ class RepresentationMap:
         self._viewpoint = None if viewpoint is None else as_viewpoint(viewpoint)
         self._handed_on = [VIEWPOINT] * include_viewpoint + list(keep)
         shape = tuple(self.encoder.representation_shape)
+        said = read(getattr(self.encoder, "reading", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame)
         spaces = {VIEWPOINT: viewpoint_space(), **parts}
         self.observation_space = gym.spaces.Dict(
-            {REPRESENTATION: gym.spaces.Box(-np.inf, np.inf, shape, np.float32)}
+            {REPRESENTATION: gym.spaces.Box(-np.inf, np.inf, said.shape[1:], np.float32)}
             | {key: spaces[key] for key in self._handed_on}
         )
         self._everyone = np.arange(num_envs)

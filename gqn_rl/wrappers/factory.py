@@ -123,25 +123,25 @@ def random_views(
     camera: Camera | str,
     *,
     size: int,
-    num_views: int = 512,
+    num_scenes: int = 512,
     seed: int = 0,
     env_kwargs: dict[str, Any] | None = None,
-    views_per_episode: int = 4,
+    views_per_scene: int = 4,
 ) -> Views:
-    """Looks at random states of an environment: the pictures that a random encoder is standardised on.
+    """Looks at the first steps of random episodes: the pictures that a random encoder is standardised on.
 
     Returns:
-        images uint8 [num_views, size, size, 3] and viewpoints float32 [num_views, 7].
+        images uint8 [num_scenes, views_per_scene, size, size, 3], viewpoints float32 [num_scenes, views_per_scene, 7].
     """
     env = _camera_env(env_id, "pixels", camera, size, env_kwargs or {})
     env.action_space.seed(seed)
     seen: list[dict[str, np.ndarray]] = []
-    while len(seen) < num_views:
-        seen.append(env.reset(seed=seed)[0] if not seen else env.reset()[0])
-        seen += [env.step(env.action_space.sample())[0] for _ in range(views_per_episode - 1)]
+    for scene in range(num_scenes):
+        seen.append(env.reset(seed=seed if scene == 0 else None)[0])
+        seen += [env.step(env.action_space.sample())[0] for _ in range(views_per_scene - 1)]
     env.close()
-    images, viewpoints = (np.stack([view[key] for view in seen[:num_views]]) for key in (IMAGE, VIEWPOINT))
-    return Views(images, viewpoints)
+    parts = (np.stack([view[key] for view in seen]) for key in (IMAGE, VIEWPOINT))
+    return Views(*(part.reshape(num_scenes, views_per_scene, *part.shape[1:]) for part in parts))
 
 
 def _encoder_for(repr: str, encoder: Encoder | str | None, settings: dict[str, Any]) -> Encoder | None:

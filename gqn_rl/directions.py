@@ -1,0 +1,76 @@
+"""Directions of r in which scenes differ more than views of one scene do: what an agent is told of a long r.
+
+An r of hundreds of entries holds a few dozen things. The rest changes with the viewpoint alone, and a policy gradient
+of a thousand steps takes it for signal. Fisher's linear discriminants (1936), with scenes as the classes, tell the two
+apart without any label: the training data show every scene from several places.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from gqn_rl.models.scene_model import Reading
+
+_LEAST_STD = 0.05
+"""Deviation, of entries that have deviation 1, that is taken for noise whatever the data say."""
+
+
+def scene_directions(psi: torch.Tensor) -> torch.Tensor:
+    """Returns the directions in which at least half of the variance is between scenes, the most telling first.
+
+    Args:
+        psi: float [N, K, R], what K ≥ 2 views each of N scenes say, entries of mean 0 and deviation 1.
+
+    Returns:
+        float32 [R, D], 1 ≤ D ≤ R. Over the given views, `psi @ directions` has deviation 1 and no correlations.
+    """
+    psi = psi.double()
+    num_views = psi.shape[1]
+    off = psi - psi.mean(dim=1, keepdim=True)
+    within = _covariance(off.flatten(0, 1)) * num_views / (num_views - 1)
+    within += _LEAST_STD**2 * torch.eye(len(within), dtype=within.dtype)
+    between = _covariance(psi.flatten(0, 1)) - within
+    inverse = torch.linalg.inv(torch.linalg.cholesky(within))
+    ratio, vectors = torch.linalg.eigh(inverse @ between @ inverse.T)
+    ratio, vectors = ratio.flip(0), (inverse.T @ vectors).flip(1)
+    count = max(int((ratio >= 1).sum()), 1)
+    return (vectors[:, :count] / torch.sqrt(1 + ratio[:count])).float()
+
+
+def _covariance(x: torch.Tensor) -> torch.Tensor:
+    """Returns the covariance of x [N, R] about 0, [R, R]."""
+    return x.T @ x / len(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class DirectedReading:
+    """Reads r, standardises its entries by their statistics over views, and tells it in `scene_directions`.
+
+    In another frame than the usual one it says what the inner reading says, for the statistics are not of that.
+
+    Attributes:
+        reading: how to read r first; None takes the sum over views as it is.
+        mean, std: of each entry over views.
+        directions: [R, D], or None to leave the entries as they are.
+    """
+
+    reading: Reading | None
+    mean: torch.Tensor
+    std: torch.Tensor
+    directions: torch.Tensor | None = None
+    standardised = True
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Those of the inner reading."""
+        return ("world",) if self.reading is None else self.reading.frames
+
+    def __call__(self, r: torch.Tensor, viewpoints: torch.Tensor | None, frame: str) -> torch.Tensor:
+        """Maps r [N, R] and viewpoints [N, 7] to [N, D]."""
+        said = r if self.reading is None else self.reading(r, viewpoints, frame)
+        if frame != self.frames[0]:
+            return said
+        standard = (said - self.mean) / self.std
+        return standard if self.directions is None else standard @ self.directions

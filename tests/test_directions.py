@@ -1,0 +1,81 @@
+"""Directions in which scenes differ: found without labels, white, and without what changes between views alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from gqn_rl.directions import DirectedReading, scene_directions
+from gqn_rl.models.ground_plan import PlanReading
+from gqn_rl.models.points import PointReading
+from gqn_rl.representation import random_encoder, read, view_statistics
+from gqn_rl.views import CameraPose, Views
+
+
+def standard(psi):
+    """Gives every entry mean 0 and deviation 1."""
+    return (psi - psi.mean((0, 1))) / psi.std((0, 1), correction=0)
+
+
+@pytest.fixture(scope="module")
+def psi():
+    """Returns two scene entries, one of them noisy, mixed into five with two of noise: [500, 4, 5], and the scenes."""
+    generator = torch.Generator().manual_seed(0)
+    scenes = torch.randn(500, 1, 2, generator=generator)
+    noise = torch.randn(500, 4, 4, generator=generator)
+    seen = torch.cat(
+        [scenes[..., :1] + 0.1 * noise[..., :1], scenes[..., 1:] + 0.5 * noise[..., 1:2], noise[..., 2:]], -1
+    )
+    mixed = torch.cat([seen @ torch.randn(4, 4, generator=generator), seen[..., :1]], -1)
+    return standard(mixed), scenes[:, 0]
+
+
+def test_as_many_directions_as_scenes_differ_in(psi):
+    """Five entries that mix two facts of the scene and two noises have two telling directions, and hold the facts."""
+    mixed, scenes = psi
+    directions = scene_directions(mixed)
+    assert directions.shape == (5, 2)
+    told = (mixed @ directions)[:, 0]
+    fit = torch.linalg.lstsq(told, scenes).solution
+    residual = (told @ fit - scenes).square().mean(0)
+    assert residual[0] < 0.05 and residual[1] < 0.25  # noise variances 0.01 and 0.2 of what one view shows
+
+
+def test_what_is_told_is_white_and_the_most_telling_comes_first(psi):
+    """Deviation 1 and no correlation over views; the share between scenes falls from one direction to the next."""
+    mixed, _ = psi
+    told = mixed @ scene_directions(mixed)
+    covariance = torch.cov(told.flatten(0, 1).T, correction=0)
+    torch.testing.assert_close(covariance, torch.eye(2), atol=0.01, rtol=0)
+    share = told.mean(1).var(0) / told.flatten(0, 1).var(0)
+    assert 1.0 >= share[0] > share[1] > 0.5
+
+
+def test_noise_alone_keeps_one_direction():
+    """Views that say nothing of their scene still yield an observation, of one entry."""
+    noise = torch.randn(200, 3, 6, generator=torch.Generator().manual_seed(0))
+    assert scene_directions(standard(noise)).shape == (6, 1)
+
+
+def test_a_sum_of_views_is_told_as_the_sum_of_what_they_tell(psi):
+    """For a vector r the directions are linear."""
+    mixed, _ = psi
+    reading = DirectedReading(None, torch.tensor(0.0), torch.tensor(1.0), scene_directions(mixed))
+    one, two = mixed[:, 0], mixed[:, 1]
+    both = [reading(part, None, "world") for part in (one, two, one + two)]
+    torch.testing.assert_close(both[0] + both[1], both[2], atol=1e-5, rtol=1e-5)
+
+
+def test_points_are_told_in_directions_of_what_they_read_and_plans_as_they_are():
+    """An untrained points encoder: deviation 1 and mean 0 over its views; in the camera's frame the reading alone."""
+    rng = np.random.default_rng(0)
+    places = [CameraPose.look_at(rng.uniform(1, 2, 3), (0, 0, 0)).viewpoint for _ in range(128)]
+    views = Views(rng.integers(0, 256, (64, 2, 32, 32, 3), dtype=np.uint8), np.stack(places).reshape(64, 2, 7))
+    config = {"name": "gqn", "image_size": 32, "encoder": "points", "num_points": 3, "r_channels": 18, "num_steps": 1}
+    encoder = random_encoder(config, seed=0, views=views)
+    r = encoder.encode_views(*(np.concatenate(part) for part in views))
+    told = read(encoder.reading, r)
+    assert told.shape[1] <= 18 and np.abs(told.mean(axis=0)).max() < 1e-3
+    np.testing.assert_allclose(told.std(axis=0), 1.0, atol=0.05)
+    seen = read(encoder.reading, r, np.concatenate(views.viewpoints), "camera")
+    np.testing.assert_array_equal(seen, read(PointReading(3), r, np.concatenate(views.viewpoints), "camera"))
+    assert "r_directions" not in view_statistics(np.zeros((4, 2, 3, 2, 2), np.float32), PlanReading(4.0))
