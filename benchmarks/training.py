@@ -1,6 +1,6 @@
 """Training steps of the paper's GQN beside public implementations: speed, arithmetic, share of the peak, memory.
 
-    python benchmarks/training.py [peers=FOLDER] [threads=1] [batch=8] [rounds=3] [out=results/benchmarks]
+    python benchmarks/training.py [peers=FOLDER] [threads=1] [batch=16] [rounds=2] [only=GROUP] [out=results/benchmarks]
 
 FOLDER holds the peers' checkouts, whose own licences apply; one that is not there is left out:
 
@@ -13,7 +13,8 @@ A step is forward, backward and Adam on a batch of noise: 64×64 pixels, five co
 turns, one step each a round, matrix multiplication (the peak) among them; a CPU second is one thread's, free of the
 neighbours' share. The arithmetic is counted as it is done (`FlopCounterMode`). Memory is the most that two steps in a
 fresh process hold beyond what it held before the model was built: weights, gradients, Adam's moments and activations.
-Prints the tables and writes `training.csv`.
+GROUP is a part of a group's name, such as "unshared". Prints the tables and writes `training.csv` and
+`training_elbo.csv`, how far bfloat16 moves the ELBO.
 
 What differs between the models, beside rounding: see docs/speed.md.
 """
@@ -48,6 +49,7 @@ from gqn_rl.pretrain.trainer import Trainer
 from gqn_rl.views import VIEWPOINT_SIZE, Views
 
 NUM_CONTEXT, IMAGE_SIZE, SIGMA = 5, 64, 0.7
+MEMORY_STEPS = 2  # Adam's moments come at the end of the first
 PEAKS = {torch.float32: "matrix multiplication, float32", torch.bfloat16: "matrix multiplication, bf16"}
 Step = Callable[[], object]
 Build = Callable[[int], Step]
@@ -180,10 +182,12 @@ def serve(connection: Connection, build: Build, batch: int, threads: int) -> Non
     torch.set_num_threads(threads)
     before = resident_mib("VmRSS")
     step = build(batch)
-    step()
+    for _ in range(MEMORY_STEPS):
+        step()
+    peak = resident_mib("VmHWM") - before
     with FlopCounterMode(display=False) as counter:
         step()
-    connection.send((resident_mib("VmHWM") - before, counter.get_total_flops() / 1e9))
+    connection.send((peak, counter.get_total_flops() / 1e9))
     while connection.recv():
         cpu, begin = time.process_time(), time.perf_counter()
         step()
@@ -328,14 +332,17 @@ def write(path: pathlib.Path, rows: list[dict[str, Any]], setup: str) -> None:
 
 def main() -> None:
     """Prints the tables and writes them."""
-    args = settings_of(sys.argv[1:], peers="", threads=1, batch=8, rounds=3, out="results/benchmarks")
+    args = settings_of(sys.argv[1:], peers="", threads=1, batch=16, rounds=2, only="", out="results/benchmarks")
     batch, threads, rounds = args["batch"], args["threads"], args["rounds"]
     torch.set_num_threads(threads)
     command = f"python benchmarks/training.py peers=FOLDER threads={threads} batch={batch} rounds={rounds}"
+    command += f" only='{args['only']}'" if args["only"] else ""
     setup = f"{command}; {machine()}"
     print(setup, flush=True)
     rows: list[dict[str, Any]] = []
     for group, builds in groups(args["peers"]).items():
+        if args["only"] not in group:
+            continue
         print(group, flush=True)
         for row in measure_group(builds, batch, threads, rounds):
             rows.append({"group": group, **row})

@@ -146,9 +146,13 @@ class GQN(SceneModel):
     def encode_views(self, views: Views) -> Tensor:
         """Returns ψ(x_k, v_k) for views of shape [B, K, ...]: [B, K, *representation_shape]."""
         batch, num_views = views.images.shape[:2]
-        forget = self.generator.recompute_steps > 0
-        r = call(self.encoder, pictures_of(views), views.viewpoints.flatten(0, 1), forget=forget)
-        return r.unflatten(0, (batch, num_views))
+        pictures, viewpoints = pictures_of(views), views.viewpoints.flatten(0, 1)
+        if self.generator.recompute_steps > 0:
+            pieces = zip(pictures.split(batch), viewpoints.split(batch), strict=True)
+            encoded = torch.cat([call(self.encoder, *piece, forget=True) for piece in pieces])
+        else:
+            encoded = self.encoder(pictures, viewpoints)
+        return encoded.unflatten(0, (batch, num_views))
 
     def encode(self, views: Views) -> Tensor:
         """Returns r, the sum of ψ over the K views, float32 [B, *representation_shape]."""
