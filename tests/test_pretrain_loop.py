@@ -9,6 +9,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.models import build_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.loop import train
@@ -220,3 +221,20 @@ def test_bfloat16_trains_like_float32(splits, tmp_path):
     assert {value.dtype for value in load_model(tmp_path / "bf16" / "last.safetensors")[0].state_dict().values()} == {
         torch.float32
     }
+
+
+def test_recomputed_activations_train_alike(splits, tmp_path):
+    """Forgetting activations after every generator step ends at the weights of a run that kept them."""
+    folders = [
+        run(splits, tmp_path / str(steps), tiny_settings(total_steps=3, recompute_steps=steps)) for steps in (0, 1)
+    ]
+    kept, recomputed = (load_model(folder / "last.safetensors")[0].state_dict() for folder in folders)
+    for name, weight in kept.items():
+        torch.testing.assert_close(recomputed[name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_only_a_gqn_can_recompute():
+    """A VAE has no generator steps to forget; the setting is refused rather than ignored."""
+    vae = build_model("vae", image_size=16, code_size=4, features=8)
+    with pytest.raises(ValueError, match="`recompute_steps` must be 0"):
+        Trainer(vae, tiny_settings(recompute_steps=1), Workers())
