@@ -6,6 +6,7 @@ python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,movi
 python -m gqn_rl.train_agent repr=vae encoder=runs/pretrain/jaco_vae_seed0
 python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
 python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
+python -m gqn_rl.train_agent repr=gqn camera=fixed transfer=[moving,heldout]
 python -m gqn_rl.train_agent env=gymnasium env.id=Reacher-v5 repr=gqn encoder=runs/pretrain/...
 """
 
@@ -23,10 +24,11 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
-from gqn_rl.agents.training import train
+from gqn_rl.agents.training import train, transfer
 from gqn_rl.cli import available_cores, command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
@@ -37,46 +39,42 @@ from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untra
 
 @command("train_agent")
 def main(cfg: DictConfig) -> None:
-    """Builds the environments that the config names, hands them to the agent, and draws what it has learnt."""
+    """Trains until the run is finished, then looks how the agent does through other cameras."""
     folder = pathlib.Path(cfg.run_dir)
     if files.is_finished(folder, cfg.total_steps):
         print(f"`{folder}` is finished: {files.last_evaluated_step(folder)} environment steps.")
-        return
+    else:
+        train_in(folder, cfg)
+    how = {"num_episodes": cfg.eval_episodes, "seed": cfg.eval_seed, "deterministic": cfg.agent.eval_deterministic}
+    for camera in cfg.transfer:
+        if camera not in files.transferred_to(folder):
+            envs = environments(cfg, camera)(num_envs=cfg.eval_episodes)
+            print(f"from the {camera} camera: {transfer(folder, cfg.agent.name, envs, camera, **how)}")
+            envs.close()
+
+
+def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
+    """Builds the environments that the config names, hands them to the agent, and draws what it has learnt."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
-    task = make_task(cfg.env.name, settings["env"]["scene"], cfg.camera.name)
-    world: dict[str, Any] = {"env_id": task.env_id, "camera": task.camera}
-    env_kwargs = {**task.env_kwargs, **settings["task"]}
-    encoder = None
-    if cfg.repr.kind in ("gqn", "vae"):
-        encoder = pretrained(cfg)
-        warn_of_another_camera(encoder, cfg.camera.name, task)
-    elif cfg.repr.kind == "random_encoder":
-        sizes = task.model_settings | settings["env"]["model"]
-        network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
-        if cfg.encoder:
-            network = load_encoder(cfg.encoder).metadata["model"]
-        moving = make_task(cfg.env.name, settings["env"]["scene"], "moving").camera  # as in pretraining
-        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, env_kwargs=env_kwargs)
+    make = environments(cfg, cfg.camera.name)
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
-    view = {key: value for key, value in settings["repr"].items() if key not in ("name", "kind")}
     facts = {key: settings[key] for key in ("seed", "encoder", "task")}
-    facts |= {"repr_settings": view, "agent_settings": settings["agent"]}
+    facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
 
-    make = functools.partial(make_vec_env, **world, repr=cfg.repr.kind, encoder=encoder, **view)
-    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=env_kwargs | {"render_mode": "rgb_array"})
+    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | {"render_mode": "rgb_array"})
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
     how |= {key: settings[key] for key in limits}
-    make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs, env_kwargs=env_kwargs)
+    make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
     if cfg.agent.name == "a3c":
-        with encoding_server(encoder if cfg.agent.encoding_server else None) as client:
+        with encoding_server(make.keywords["encoder"] if cfg.agent.encoding_server else None) as client:
             make_training_envs = functools.partial(make_training_envs, **client)
             model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
@@ -89,6 +87,40 @@ def main(cfg: DictConfig) -> None:
             folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed, deterministic=cfg.agent.eval_deterministic
         )
     eval_envs.close()
+
+
+def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
+    """Returns `make_vec_env` with all arguments but the number of environments and what follows from it."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    scene = settings["env"]["scene"]
+    task = make_task(cfg.env.name, scene, camera)
+    env_kwargs = {**task.env_kwargs, **settings["task"]}
+    encoder = None
+    if cfg.repr.kind in ("gqn", "vae"):
+        encoder = pretrained(cfg)
+        warn_of_another_camera(encoder, camera, task)
+    elif cfg.repr.kind == "random_encoder":
+        sizes = task.model_settings | settings["env"]["model"]
+        network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
+        if cfg.encoder:
+            network = load_encoder(cfg.encoder).metadata["model"]
+        moving = make_task(cfg.env.name, scene, "moving").camera  # as in pretraining
+        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, env_kwargs=env_kwargs)
+    return functools.partial(
+        make_vec_env,
+        env_id=task.env_id,
+        repr=cfg.repr.kind,
+        camera=task.camera,
+        encoder=encoder,
+        env_kwargs=env_kwargs,
+        **view_settings(cfg),
+    )
+
+
+def view_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Returns how the agent sees what it sees: all of `repr` but its names."""
+    settings: Any = OmegaConf.to_container(cfg.repr, resolve=True)
+    return {key: value for key, value in settings.items() if key not in ("name", "kind")}
 
 
 def pretrained(cfg: DictConfig) -> SceneEncoder:

@@ -77,7 +77,7 @@ def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
 ])  # fmt: skip
 def test_memory_rivals_run_in_a_maze(tmp_path, words):
     """Each leaves evaluations under its own name, and a folder that says how its observations were made."""
-    sizes = [word for word in SMALL if not word.startswith("agent.") or "agent=a3c" not in words]
+    sizes = [word for word in SMALL if not word.startswith(("agent.", "workers")) or "agent=a3c" not in words]
     done = train_agent(tmp_path, "env=maze", *sizes, *words, "run_dir=run", "gif=false")
     assert done.returncode == 0 and not done.stderr, done.stderr
     run = json.loads((tmp_path / "run" / files.RUN_FILE).read_text())
@@ -102,6 +102,21 @@ def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
         assert {"config.yaml", "versions.json", "progress.csv", "final_model.zip"} <= {f.name for f in folder.iterdir()}
     again = train_agent(tmp_path, *words)
     assert again.returncode == 0 and again.stdout.count("is finished: 64 environment steps") == 2
+
+
+@pytest.mark.slow
+def test_a_finished_agent_is_evaluated_from_other_cameras_once(tmp_path):
+    """Its own camera gives what the last evaluation gave, another camera a row of its own, once more nothing new."""
+    words = ["repr=random_encoder", "model@repr.model=gqn_debug", "camera=fixed", "gif=false", *SMALL]
+    for _ in range(2):
+        done = train_agent(tmp_path, *words, "transfer=[fixed,heldout]")
+        assert done.returncode == 0, done.stderr
+        folder = tmp_path / "runs/agents/jaco/random_encoder_fixed_ppo_seed0"
+        with open(folder / files.TRANSFER_FILE, newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["camera"], row["env_steps"]) for row in rows] == [("fixed", "64"), ("heldout", "64")]
+        with open(folder / files.EVAL_FILE, newline="") as file:
+            assert list(csv.DictReader(file))[-1]["returns"] == rows[0]["returns"]
 
 
 @pytest.mark.slow

@@ -1,15 +1,16 @@
-"""What an agent's run folder holds: `run.json` (what was asked for), the evaluations in `eval.csv`, and the models."""
+"""A run's folder: what was asked for (`run.json`), evaluations (`eval.csv`, `transfer.csv`), agents."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import pathlib
 from typing import Any
 
 from gqn_rl.runlog import write_atomic
 
-RUN_FILE, EVAL_FILE = "run.json", "eval.csv"
+RUN_FILE, EVAL_FILE, TRANSFER_FILE = "run.json", "eval.csv", "transfer.csv"
 CHECKPOINT_FILE, BEST_FILE, FINAL_FILE = "checkpoint.zip", "best_model.zip", "final_model.zip"
 ROLLOUT_FILE, MONITOR_FOLDER = "rollout.gif", "monitor"
 STEP_COLUMN = "env_steps"
@@ -19,12 +20,28 @@ _MAY_CHANGE = ("command", "random_return")
 
 def last_evaluated_step(folder: pathlib.Path) -> int:
     """Returns the environment step of the last evaluation, -1 when there is none."""
-    return max((int(row[STEP_COLUMN]) for row in _evaluations(folder)), default=-1)
+    return max((int(row[STEP_COLUMN]) for row in _rows(folder / EVAL_FILE)), default=-1)
 
 
 def best_mean_return(folder: pathlib.Path) -> float:
     """Returns the best mean return so far, minus infinity when there is none."""
-    return max((float(row["mean_return"]) for row in _evaluations(folder)), default=-float("inf"))
+    return max((float(row["mean_return"]) for row in _rows(folder / EVAL_FILE)), default=-float("inf"))
+
+
+def transferred_to(folder: pathlib.Path) -> set[str]:
+    """Returns the cameras from which the model of the last evaluated step has been evaluated."""
+    step = str(last_evaluated_step(folder))
+    return {row["camera"] for row in _rows(folder / TRANSFER_FILE) if row[STEP_COLUMN] == step}
+
+
+def add_transfer(folder: pathlib.Path, row: dict[str, Any]) -> None:
+    """Adds a row, an evaluation from another camera, to `transfer.csv`."""
+    rows = [*_rows(folder / TRANSFER_FILE), row]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(folder / TRANSFER_FILE, text.getvalue())
 
 
 def is_finished(folder: pathlib.Path, total_steps: int) -> bool:
@@ -54,8 +71,7 @@ def write_run(folder: pathlib.Path, facts: dict[str, Any]) -> None:
     write_atomic(folder / RUN_FILE, json.dumps({**earlier, **facts}, indent=2) + "\n")
 
 
-def _evaluations(folder: pathlib.Path) -> list[dict[str, str]]:
-    file = folder / EVAL_FILE
+def _rows(file: pathlib.Path) -> list[dict[str, str]]:
     if not file.exists():
         return []
     with open(file, encoding="utf-8", newline="") as lines:

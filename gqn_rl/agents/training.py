@@ -91,6 +91,34 @@ def train(
     return model
 
 
+def transfer(
+    folder: pathlib.Path,
+    algorithm: str,
+    envs: VecEnv,
+    camera: str,
+    *,
+    num_episodes: int,
+    seed: int,
+    deterministic: bool = True,
+) -> str:
+    """Evaluates a finished run's model in environments seen from another camera, without training; says what came out.
+
+    Args:
+        folder: the run folder; a row is added to its `transfer.csv`.
+        algorithm: one of `ALGORITHMS`.
+        envs: environments seen from that camera.
+        camera: its name.
+        num_episodes: as for `run_episodes`.
+        seed: likewise.
+        deterministic: likewise.
+    """
+    model = ALGORITHMS[algorithm].load(folder / files.FINAL_FILE, device="cpu")
+    episodes = run_episodes(model, envs, num_episodes, seed, deterministic=deterministic)
+    row = {files.STEP_COLUMN: files.last_evaluated_step(folder), "camera": camera, **episodes.row()}
+    files.add_transfer(folder, row)
+    return f"mean_return {row['mean_return']:.3g}"
+
+
 class _BetweenUpdates(BaseCallback):
     """Evaluates and saves when a rollout is about to start: the policy is up to date and no data are pending."""
 
