@@ -65,7 +65,9 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
 
-    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | {"render_mode": "rgb_array"})
+    outside = make_task(cfg.env.name, settings["env"]["scene"], "fixed").camera
+    drawn = {"render_mode": "rgb_array"} if isinstance(outside, str) else {}  # Gymnasium's renderer needs a display
+    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
@@ -83,9 +85,8 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
     if cfg.gif:
-        draw_rollout(
-            folder / files.ROLLOUT_FILE, model, eval_envs, cfg.eval_seed, deterministic=cfg.agent.eval_deterministic
-        )
+        file, deterministic = folder / files.ROLLOUT_FILE, cfg.agent.eval_deterministic
+        draw_rollout(file, model, eval_envs, cfg.eval_seed, deterministic=deterministic, outside=outside)
     eval_envs.close()
 
 

@@ -268,7 +268,7 @@ def test_agents_without_an_encoder_are_told_the_command(tmp_path):
 
 @pytest.mark.slow
 def test_from_command_to_curve(tmp_path):
-    """Data and encoder in one command; agents on every representation; all of them in one figure's data."""
+    """Data and encoder in one command; agents on every representation; each with its film, which needs no display."""
     id = "env.id=InvertedPendulum-v5"
     small = "data.num_scenes=8 data.held_out_scenes=3 data.views_per_scene=5 data.num_workers=1 train.total_steps=2"
     for model in ("gqn_debug", "vae_debug"):
@@ -276,7 +276,7 @@ def test_from_command_to_curve(tmp_path):
         assert done.returncode == 0, done.stderr
     assert "model=gqn_debug" not in done.stdout and "gymnasium_InvertedPendulum-v5" in done.stdout
     agent = ["total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16"]
-    agent += ["agent.settings.batch_size=16", "agent.settings.n_epochs=1", "gif=false"]
+    agent += ["agent.settings.batch_size=16", "agent.settings.n_epochs=1"]
     folder = "runs/pretrain/gymnasium_InvertedPendulum-v5_{}_debug_seed0"
     for repr in ("oracle", "pixels", "gqn", "vae", "random_encoder"):
         encoder = [f"encoder={folder.format(repr)}"] if repr in ("gqn", "vae") else []
@@ -287,7 +287,7 @@ def test_from_command_to_curve(tmp_path):
                    f"encoder={folder.format('gqn')}", *agent)  # fmt: skip
     assert done.returncode == 0 and "but the encoder was trained on pictures from" in done.stderr
     runs = list((tmp_path / "runs" / "agents" / "gymnasium_InvertedPendulum-v5").iterdir())
-    assert len(runs) == 5 and all((run / "eval.csv").is_file() for run in runs)
+    assert len(runs) == 5 and all((run / "eval.csv").is_file() and (run / "rollout.gif").is_file() for run in runs)
 
 
 def test_data_of_other_settings_are_not_trained_on(tmp_path):
