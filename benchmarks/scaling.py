@@ -5,8 +5,8 @@
 
 The model is the paper's with shared cores (tower, L = 12, 64 pixels, K = 5) in the machine's best precision, one of
 these varied at a time; all values of one take turns in rounds, as in training.py. Cost is CPU time, medians over
-rounds. It should be affine in K and L, and proportional to the number of pixels in training; a picture has costs that
-no pixel has. Prints the table, writes `scaling.csv` and the figure; `plot_only=1` draws the CSV again.
+rounds. It should lie on a straight line over K, L and the number of pixels, whose start is what none of them costs.
+Prints the table, writes `scaling.csv` and the figure; `plot_only=1` draws the CSV again.
 """
 
 from __future__ import annotations
@@ -87,14 +87,12 @@ def plot(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
         x, y = (np.array([float(r[name]) for r in mine]) for name in ("value", "cpu_ms_each"))
         work = x**2 if axis == "pixels" else x
         slope, offset = np.polyfit(work, y, 1, w=1 / y)
-        ax.plot(work, offset + slope * work, color="0.7", label=f"{offset:.3g} + {slope:.2g} n")
+        ends = np.array([0, work.max()])
+        ax.plot(ends, offset + slope * ends, color="0.7", label=f"{offset:.3g} + {slope:.2g} n")
         ax.plot(work, y, "o", color="C0")
         if axis == "pixels":
-            ax.set(xscale="log", yscale="log")
-            ax.set_xticks(work, [f"{n:.0f}²" for n in x], minor=False)
-            ax.minorticks_off()
-        else:
-            ax.set(ylim=(0, None), xlim=(0, None))
+            ax.set_xticks(work, [f"{n:.0f}²" for n in x])
+        ax.set(ylim=(0, None), xlim=(0, None))
         ax.set(xlabel=f"n = {axis if axis != 'pixels' else 'pixels of a picture'}", title=what)
         ax.legend(frameon=False)
     axes[0].set_ylabel("CPU time for each [ms]")
