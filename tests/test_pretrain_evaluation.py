@@ -108,8 +108,10 @@ def test_every_encoder_is_evaluated_and_exported(splits, tmp_path, encoder):
     assert np.isfinite(list(summary.values())).all()
     export_encoder([tmp_path / "e.safetensors"], model, splits[0], step=3, metrics=summary)
     _, metadata = load_model(tmp_path / "e.safetensors")
-    psi = evaluation.encode_scenes(model, splits[0], 48, 1)[:, 0]
-    np.testing.assert_allclose(metadata["r_mean"], psi.mean(0), atol=1e-5)
+    num_views = min(4, splits[0].views_per_scene)
+    psi = evaluation.encode_scenes(model, splits[0], 48, num_views)
+    np.testing.assert_allclose(metadata["r_mean"], psi.mean((0, 1)), atol=1e-5)
+    assert ("r_directions" in metadata) == (psi.ndim == 3)
     assert metadata["metrics"] == summary and metadata["step"] == 3
     assert metadata["dataset"]["scene"] == "fake" and metadata["dataset"]["marker"] == "fake"
 
