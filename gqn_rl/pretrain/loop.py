@@ -51,6 +51,8 @@ def train(
     run_dir, workers = pathlib.Path(run_dir), workers or Workers()
     _check_fit(model, dataset, settings)
     trainer = Trainer(model, settings, workers)
+    if workers.is_main:
+        resume.clear_leftovers(run_dir)
     if (state := resume.load_newest(run_dir)) is not None:
         trainer.restore(state)
     log_now, evaluate_now, save_now = (

@@ -35,16 +35,18 @@ def save_state(run_dir: pathlib.Path, state: dict[str, Any], keep: int) -> pathl
     return path
 
 
+def clear_leftovers(run_dir: pathlib.Path) -> None:
+    """Deletes unfinished files that a killed process left behind; for one process alone, before it writes."""
+    for leftover in [*run_dir.glob(".*.tmp"), *(run_dir / FOLDER).glob(".*.tmp")]:
+        leftover.unlink(missing_ok=True)
+
+
 def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
     """Returns the newest whole state, None for a run that has not begun; damaged files are named and passed over.
-
-    Unfinished files that a killed process left behind are deleted.
 
     Raises:
         ValueError: there are resume files and none of them is whole.
     """
-    for leftover in [*run_dir.glob(".*.tmp"), *(run_dir / FOLDER).glob(".*.tmp")]:
-        leftover.unlink(missing_ok=True)
     files = resume_files(run_dir)
     for path in reversed(files):
         try:
