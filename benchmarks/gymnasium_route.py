@@ -41,7 +41,7 @@ def main(
         commands = {"pretrain": ["-m", "gqn_rl.pretrain", *env, "model=gqn_quick", f"seed={seed}"]}
         for repr in agents.split(","):
             words = [*env, f"repr={repr}", *AGENT, f"seed={seed}"]
-            words += [f"encoder={encoder}"] if repr.startswith("gqn") else []
+            words += [f"encoder={encoder}"] if repr.startswith(("gqn", "random_encoder")) else []
             commands[f"train_agent repr={repr}"] = ["-m", "gqn_rl.train_agent", *words]
         commands["plot"] = ["-m", "gqn_rl.plot", f"runs=runs/agents/{name}", f"out=figures/{name}"]
         rows += [(name, what, *run(place, words)) for what, words in commands.items()]
