@@ -57,8 +57,8 @@ def train(
         algorithm: one of `ALGORITHMS`.
         envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
-        settings: arguments of the algorithm; `net_arch`, `lstm`, and `falling`, names of settings that
-            fall linearly to 0, may stand beside them.
+        settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, and `falling`,
+            names of settings that fall linearly to 0, may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
         eval_episodes: episodes of an evaluation.
@@ -265,8 +265,21 @@ def _arguments(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
     settings = dict(settings)
     policy = "MultiInput" if isinstance(space, gym.spaces.Dict) else "Mlp"
     policy += "LstmPolicy" if settings.pop("lstm", False) else "Policy"
+    policy_kwargs: dict[str, Any] = {}
     if "net_arch" in settings:
-        settings["policy_kwargs"] = {"net_arch": list(settings.pop("net_arch"))}
+        policy_kwargs["net_arch"] = list(settings.pop("net_arch"))
+    if "activation" in settings:
+        policy_kwargs["activation_fn"] = _activation(settings.pop("activation"))
+    if policy_kwargs:
+        settings["policy_kwargs"] = policy_kwargs
     for name in settings.pop("falling", ()):
         settings[name] = LinearSchedule(settings[name], 0.0, 1.0)
     return {"policy": policy, **settings}
+
+
+def _activation(name: str) -> type[torch.nn.Module]:
+    """Returns the activation function that a config names."""
+    known = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+    if name not in known:
+        raise ValueError(f"`agent.settings.activation` must be one of {', '.join(known)}, got {name!r}.")
+    return known[name]
