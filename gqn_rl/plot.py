@@ -3,9 +3,14 @@
     python -m gqn_rl.plot runs=runs/agents/jaco out=results/figures/jaco
     python -m gqn_rl.plot 'runs="runs/agents/jaco/*_moving_*"' out=results/figures/moving
     python -m gqn_rl.plot 'runs=[runs/monday,runs/tuesday]' out=results/figures/both
+    python -m gqn_rl.plot runs=runs/agents/jaco behind=results/agents out=figures/mine
+    python -m gqn_rl.plot runs=runs/agents/jaco behind=runs/agents/grid out=figures/grid
 
 Writes, for each environment and algorithm, `<env>_<algorithm>_steps` and `_hours` as .png and .svg, and
-`table.md` and `table.csv` over all of them.
+`table.md` and `table.csv` over all of them; `transfer.csv` too where runs were evaluated from other cameras.
+
+Runs of `behind` are drawn dotted behind the curves and counted nowhere: published curves behind one's own (whose score
+the published oracle scales where there is no other), or, as in the paper's Fig. 5, agents with other hyper-parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +23,16 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command
-from gqn_rl.curves import Comparison, compare, draw_curves, load_runs, measure, write_csv, write_markdown
+from gqn_rl.curves import (
+    Comparison,
+    compare,
+    draw_curves,
+    load_runs,
+    measure,
+    measure_transfer,
+    write_csv,
+    write_markdown,
+)
 
 
 @command("plot")
@@ -26,7 +40,9 @@ def main(cfg: DictConfig) -> None:
     """Reads the runs, draws two figures for each environment and algorithm, writes the table and prints the paths."""
     out = Path(cfg.out)
     rng = np.random.default_rng(cfg.seed)
-    comparisons = _compare_with_plain_warnings(cfg.runs)
+    if (out / "run.json").exists():
+        raise ValueError(f"`out` must not be a run's folder, whose transfer.csv it could overwrite, got {out}.")
+    comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind)
     out.mkdir(parents=True, exist_ok=True)
     for comparison in comparisons:
         name = f"{comparison.env}_{comparison.agent}"
@@ -36,19 +52,27 @@ def main(cfg: DictConfig) -> None:
             print(path)
     rows = [row for comparison in comparisons for row in measure(comparison, rng)]
     write_csv(out / "table.csv", rows)
-    write_markdown(out / "table.md", comparisons, rows)
+    transfers = [row for comparison in comparisons for row in measure_transfer(comparison, rng)]
+    write_markdown(out / "table.md", comparisons, rows, transfers)
     print(out / "table.csv", out / "table.md", sep="\n")
+    if transfers:
+        write_csv(out / "transfer.csv", transfers)
+        print(out / "transfer.csv")
 
 
-def _compare_with_plain_warnings(runs: Any) -> list[Comparison]:
+def _compare_with_plain_warnings(runs: Any, behind: Any) -> list[Comparison]:
     """Loads and groups the runs; each warning becomes one line."""
-    places: Any = OmegaConf.to_container(runs) if OmegaConf.is_list(runs) else runs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        comparisons = compare(load_runs(places))
+        others = load_runs(_places(behind), setting="behind", distinct=False) if behind else []
+        comparisons = compare(load_runs(_places(runs)), others)
     for warning in caught:
         print(f"warning: {warning.message}")
     return comparisons
+
+
+def _places(setting: Any) -> Any:
+    return OmegaConf.to_container(setting) if OmegaConf.is_list(setting) else setting
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from gqn_rl.curves import compare, draw_curves, load_runs, measure, write_csv, write_markdown
+from gqn_rl.curves import compare, draw_curves, load_runs, measure, measure_transfer, write_csv, write_markdown
+from gqn_rl.curves.figures import COLOURS, _draw_panel
 from gqn_rl.curves.statistics import (
     bootstrap,
     estimate,
@@ -21,6 +23,7 @@ from gqn_rl.curves.statistics import (
 )
 
 HEADER = "env_steps,wall_clock_s,mean_return,std_return,mean_final_distance,success_rate,returns,final_distances"
+TRANSFER_HEADER = HEADER.replace("wall_clock_s", "camera")
 RANDOM, BEST = 5.0, 25.0
 
 
@@ -37,9 +40,16 @@ def write_run(root, repr_name, returns, *, camera="moving", seed=0, steps=None, 
     return folder
 
 
-def the_comparison(root):
-    """Returns the only comparison in a folder of runs."""
-    (comparison,) = compare(load_runs(root))
+def write_transfer(folder, returns, step=3000):
+    """Writes what the run's model reached from other cameras, by camera."""
+    rows = [f"{step},{camera},{value},1.0,0.2,0.5,{value};{value},0.2;0.2" for camera, value in returns.items()]
+    (folder / "transfer.csv").write_text("\n".join([TRANSFER_HEADER, *rows]) + "\n")
+
+
+def the_comparison(root, behind=None):
+    """Returns the only comparison in a folder of runs, before the runs of another."""
+    others = load_runs(behind, setting="behind", distinct=False) if behind else []
+    (comparison,) = compare(load_runs(root), others)
     return comparison
 
 
@@ -187,6 +197,34 @@ def test_the_same_run_twice_is_refused(tmp_path):
         load_runs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "or none"),
+        (TRANSFER_HEADER + "\n", "or none"),
+        (TRANSFER_HEADER + "\n3000,heldout,7.5,0.1,0.2,0.5,1;2,1;2\n3000,mov", "cut off"),
+        (TRANSFER_HEADER + "\n3000,heldout,nan,0.1,0.2,0.5,1;2,1;2\n", "not finite"),
+        (TRANSFER_HEADER + "\n3000,heldout,high,0.1,0.2,0.5,1;2,1;2\n", "not a table of evaluations"),
+        ("step,loss\n1,2\n", "not a table of evaluations"),
+    ],
+)
+def test_a_damaged_transfer_csv_is_refused_by_name(tmp_path, content, why):
+    """Empty, cut off, not finite, not a number, or foreign: the sentence names the file."""
+    folder = write_run(tmp_path, "gqn", [5, 6, 7, 8])
+    (folder / "transfer.csv").write_text(content)
+    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/transfer.csv` .*{why}"):
+        load_runs(tmp_path)
+
+
+def test_only_the_last_model_counts_as_transferred(tmp_path):
+    """A run that went on after it was evaluated from another camera has no evaluation of its present model there."""
+    folder = write_run(tmp_path, "gqn", [5, 6, 7, 8])
+    write_transfer(folder, {"heldout": 7.0}, step=2000)
+    assert load_runs(tmp_path)[0].transfer == {}
+    write_transfer(folder, {"heldout": 7.0}, step=3000)
+    assert load_runs(tmp_path)[0].transfer == {"heldout": 7.0}
+
+
 def test_an_environment_without_success_or_episodes_still_loads(tmp_path):
     """Empty success and returns columns are what evaluation writes for environments that do not tell."""
     folder = write_run(tmp_path, "gqn", [5])
@@ -297,6 +335,196 @@ def test_ratios_are_taken_against_the_memory_where_it_was_run(tmp_path):
     write_markdown(tmp_path / "table.md", [comparison], list(rows.values()))
     assert "ratio to gqn_episode, 50 %" in (tmp_path / "table.md").read_text()
     assert rows_of(tmp_path / "a")["pixels"].ratio_50.value == pytest.approx(1.5)
+
+
+@pytest.fixture(name="fixed_level")
+def fixed_level_fixture(tmp_path):
+    """Oracle 25, random 5: pixels end at 15, score 50, so the level is score 40, return 13, which takes them 2800."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST, BEST, BEST])
+    write_run(tmp_path, "pixels", [5, 5, 5, 15, 15, 15])
+    return tmp_path
+
+
+def test_steps_to_a_share_of_what_pixels_end_with_worked_by_hand(fixed_level):
+    """Return 13 takes gqn 800 steps, of which pixels need 3.5 times as many; vae never gets there."""
+    write_run(fixed_level, "gqn", [5, 15, 25, 25, 25, 25])
+    write_run(fixed_level, "vae", [5, 6, 6, 6, 6, 6])
+    rows = rows_of(fixed_level)
+    assert rows["pixels"].steps_of_pixels.value == pytest.approx(2800)
+    assert np.isnan(rows["pixels"].gain_on_pixels.value)
+    assert rows["gqn"].steps_of_pixels.value == pytest.approx(800)
+    assert rows["gqn"].gain_on_pixels.value == pytest.approx(3.5)
+    assert np.isinf(rows["vae"].steps_of_pixels.value)
+    assert rows["vae"].gain_on_pixels.value == 0
+
+
+def test_every_resample_of_pixels_has_its_own_level(tmp_path):
+    """The gqn agent climbs 10 per 1000 steps; pixels ending at 15 and 25 set it 800 to 1600 steps high."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    for seed, end in enumerate([15, 25]):
+        write_run(tmp_path, "gqn", [5, 15, 25, 25], seed=seed)
+        write_run(tmp_path, "pixels", [5, end, end, end], seed=seed)
+    rows = rows_of(tmp_path)
+    assert rows["gqn"].steps_of_pixels == pytest.approx((1200, 800, 1600))
+    assert rows["gqn"].gain_on_pixels == pytest.approx((800 / 1200, 0.5, 1.0))
+
+
+def test_pixels_that_did_not_learn_set_no_level(tmp_path):
+    """Pixels end at 5.8, score 4: 80 % of that would be reached by chance."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    write_run(tmp_path, "gqn", [5, 15, 25, 25])
+    write_run(tmp_path, "pixels", [5, 5.8, 5.8, 5.8])
+    comparison = the_comparison(tmp_path)
+    rows = measure(comparison, np.random.default_rng(0))
+    assert all(np.isnan([row.steps_of_pixels.value, row.gain_on_pixels.value]).all() for row in rows)
+    write_markdown(tmp_path / "table.md", [comparison], rows)
+    assert "Pixels end at 4.0 under the moving camera, not above 5" in (tmp_path / "table.md").read_text()
+
+
+def test_the_table_compares_with_pixels_only_where_they_were_run(fixed_level):
+    """Not reached in 5000 steps: a gain below 2800 / 5000; "–" under a camera without pixels; else no such column."""
+    write_run(fixed_level, "vae", [5, 6, 6, 6, 6, 6])
+    write_run(fixed_level, "gqn", [5, 15, 25, 25, 25, 25], camera="fixed")
+    comparison = the_comparison(fixed_level)
+    write_markdown(fixed_level / "table.md", [comparison], measure(comparison, np.random.default_rng(0)))
+    lines = (fixed_level / "table.md").read_text().splitlines()
+    assert lines[2].endswith("| steps to 80 % of pixels | pixels' steps / these |")
+    (vae,) = (line for line in lines if line.startswith("| moving | vae"))
+    assert vae.endswith("| not reached | < 0.56 |")
+    (gqn,) = (line for line in lines if line.startswith("| fixed | gqn"))
+    assert gqn.endswith("| – | – |")
+    alone = the_comparison(fixed_level / "gqn_fixed_ppo_seed0", behind=fixed_level)
+    write_markdown(fixed_level / "alone.md", [alone], measure(alone, np.random.default_rng(0)))
+    assert "of pixels" not in (fixed_level / "alone.md").read_text()
+
+
+# ----------------------------------------------------------------------------------------------------------- transfer
+
+
+def test_transfer_and_what_is_kept_worked_by_hand(tmp_path):
+    """Two seeds end at 15 and 25, scores 50 and 100, and keep 7 and 17, scores 10 and 60, from the heldout camera."""
+    for seed, (own, other) in enumerate([(15, 7.0), (25, 17.0)]):
+        write_transfer(write_run(tmp_path, "gqn", [5, own, own, own], seed=seed), {"heldout": other})
+    write_transfer(write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST]), {"heldout": BEST})
+    write_run(tmp_path, "pixels", [5, 5, 5, 15])
+    (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
+    assert (row.camera, row.repr, row.evaluated_from, row.seeds) == ("moving", "gqn", "heldout", 2)
+    assert row.own == pytest.approx((75, 50, 100))
+    assert row.final == pytest.approx((35, 10, 60))
+    assert row.kept == pytest.approx((35 / 75, 0.2, 0.6))  # a seed stays with itself: never 10 / 100 nor 60 / 50
+
+
+def test_nothing_is_kept_of_what_was_not_learnt(tmp_path):
+    """An agent that ends at score 4 has no share to keep, nor has a return without an oracle."""
+    write_transfer(write_run(tmp_path, "gqn", [5, 5.8, 5.8, 5.8]), {"heldout": 5.6})
+    with pytest.warns(UserWarning, match="no oracle run"):
+        (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
+    assert row.final.value == pytest.approx(5.6)
+    assert np.isnan(row.kept.value)
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
+    assert row.final.value == pytest.approx(3.0)
+    assert np.isnan(row.kept.value)
+
+
+def test_the_zero_shot_table_has_a_row_for_each_agent_and_columns_for_each_camera(tmp_path):
+    """Own score first; a camera that one agent was not seen from, its own among them, is "–"."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    write_transfer(write_run(tmp_path, "gqn", [5, 15, 15, 15]), {"fixed": 13.0, "moving": 15.0})
+    write_transfer(write_run(tmp_path, "gqn", [5, 15, 15, 15], camera="fixed"), {"heldout": 10.0, "moving": 5.0})
+    write_transfer(write_run(tmp_path, "gqn", [5, 25, 25, 25], camera="fixed", seed=1), {"moving": 20.0})
+    comparison = the_comparison(tmp_path)
+    transfers = measure_transfer(comparison, np.random.default_rng(0))
+    write_markdown(tmp_path / "t.md", [comparison], measure(comparison, np.random.default_rng(0)), transfers)
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    start = lines.index("### Zero-shot: trained on one camera, evaluated from another") + 2
+    assert [lines[start].split(" | ")[3], *lines[start].split(" | ")[4::2]] == [
+        *("own camera, final score", "from fixed", "from heldout", "from moving")
+    ]
+    fixed = "| fixed | gqn | 1 or 2 | 75.0 [50.0, 100.0] | – | – | 25.0 | 50% | 37.5 [0.0, 75.0] | 50% [0%, 75%] |"
+    assert lines[start + 2 : start + 4] == [fixed, "| moving | gqn | 1 | 50.0 | 40.0 | 80% | – | – | – | – |"]
+    write_csv(tmp_path / "transfer.csv", transfers)
+    with (tmp_path / "transfer.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["camera"], row["evaluated_from"], float(row["final"])) for row in rows] == [
+        *(("fixed", "heldout", 25.0), ("fixed", "moving", 37.5), ("moving", "fixed", 40.0))
+    ]
+
+
+def test_without_transfer_there_is_no_zero_shot_table(tmp_path):
+    """Runs that were never evaluated from elsewhere leave the table as it was."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    comparison = the_comparison(tmp_path)
+    assert measure_transfer(comparison, np.random.default_rng(0)) == []
+    write_markdown(tmp_path / "table.md", [comparison], measure(comparison, np.random.default_rng(0)))
+    assert "Zero-shot" not in (tmp_path / "table.md").read_text()
+
+
+# --------------------------------------------------------------------------------------------------------- runs behind
+
+
+def test_runs_behind_are_counted_nowhere(tmp_path):
+    """With a better oracle, a luckier random agent and other pixels behind, every row stays what it was."""
+    write_run(tmp_path / "mine", "oracle", [RANDOM, BEST, BEST, BEST])
+    write_run(tmp_path / "mine", "gqn", [5, 15, 25, 25])
+    write_run(tmp_path / "theirs", "oracle", [RANDOM, 100, 100, 100], random_return=50.0)
+    write_run(tmp_path / "theirs", "pixels", [5, 25, 25])
+    alone, before = the_comparison(tmp_path / "mine"), the_comparison(tmp_path / "mine", tmp_path / "theirs")
+    assert list(before.cells_behind("moving")) == ["oracle", "pixels"]
+    assert (before.random_return, before.oracle_return) == (RANDOM, BEST)
+    assert str(measure(before, np.random.default_rng(0))) == str(measure(alone, np.random.default_rng(0)))
+
+
+def test_the_oracle_behind_scales_the_score_where_there_is_no_other(tmp_path):
+    """One trained agent and published curves: 15 is score 50, the table says whose oracle that is, nothing warns."""
+    write_run(tmp_path / "mine", "gqn", [5, 15, 15, 15])
+    write_run(tmp_path / "theirs", "oracle", [RANDOM, BEST, BEST, BEST], camera="fixed", random_return=50.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparison = the_comparison(tmp_path / "mine", tmp_path / "theirs")
+    assert list(comparison.cells_behind("moving")) == ["oracle"]
+    (row,) = measure(comparison, np.random.default_rng(0))
+    assert (row.repr, row.final.value) == ("gqn", 50.0)
+    write_markdown(tmp_path / "table.md", [comparison], [row])
+    assert "the oracle's final return (25.00, of the runs behind)" in (tmp_path / "table.md").read_text()
+
+
+def test_behind_may_hold_a_seed_twice_and_drops_what_stands_in_front_or_belongs_elsewhere(tmp_path):
+    """Other hyper-parameters share all names; the run in front, other environments and algorithms are not drawn."""
+    mine = write_run(tmp_path / "a", "gqn", [5, 15])
+    write_run(tmp_path / "b", "gqn", [5, 6])
+    write_run(tmp_path / "c", "gqn", [5, 7])
+    write_run(tmp_path / "d", "gqn", [5, 7], env="maze")
+    write_run(tmp_path / "e", "gqn", [5, 7], agent="a3c")
+    with pytest.warns(UserWarning, match="no oracle run"):
+        comparison = the_comparison(mine, tmp_path)
+    assert [run.folder.parent.name for run in comparison.behind] == ["b", "c"]
+
+
+def test_an_empty_place_behind_is_refused_by_its_name(tmp_path):
+    """The sentence names the setting that is wrong."""
+    write_run(tmp_path, "gqn", [5, 15])
+    with pytest.raises(ValueError, match=r"`behind` must hold folders .* found none in .*nowhere"):
+        the_comparison(tmp_path, tmp_path / "nowhere")
+
+
+def test_runs_behind_are_dotted_and_named_once(tmp_path):
+    """Each of three is a line in the colour of its representation; the legend has one entry, the caption a word."""
+    write_run(tmp_path / "mine", "gqn", [5, 15, 25])
+    for seed, name in enumerate("abc"):
+        write_run(tmp_path / name, "gqn", [5, 6 + seed, 7])
+    with pytest.warns(UserWarning, match="no oracle run"):
+        comparison = the_comparison(tmp_path / "mine", [tmp_path / name for name in "abc"])
+    figure = Figure()
+    panel = figure.subplots()
+    _draw_panel(panel, comparison, "moving", "env_steps", np.random.default_rng(0))
+    dotted = [line for line in panel.lines if line.get_zorder() == 1 and len(line.get_xdata())]
+    assert [line.get_ydata()[1] for line in dotted] == [6, 7, 8]
+    assert {line.get_color() for line in dotted} == {COLOURS["gqn"]}
+    names = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert names == ["GQN representation, 1 seed", "GQN representation, behind"]
+    (_, svg) = draw_curves(comparison, "env_steps", tmp_path / "curves", np.random.default_rng(0))
+    assert "Dotted: runs behind" in svg.read_text()
 
 
 # ------------------------------------------------------------------------------------------------ figures and table

@@ -21,13 +21,14 @@ def plot(*overrides, cwd):
 
 
 def write_run(root, repr_name, slope):
-    """Writes a run whose return grows by `slope` per evaluation."""
+    """Writes a run whose return grows by `slope` per evaluation; returns its folder."""
     folder = root / f"{repr_name}_moving_ppo_seed0"
     folder.mkdir(parents=True)
     facts = {"env": "jaco", "repr": repr_name, "camera": "moving", "agent": "ppo", "seed": 0, "random_return": 5.0}
     (folder / "run.json").write_text(json.dumps(facts | {"action_repeat": 10, "command": "train"}))
     rows = [f"{1000 * k},{k},{5 + slope * k},1,0.2,0.5,1;2,0.1;0.3" for k in np.arange(5)]
     (folder / "eval.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return folder
 
 
 def test_plot_draws_every_figure_and_table_and_prints_their_paths(tmp_path):
@@ -49,3 +50,28 @@ def test_plot_without_runs_fails_with_one_sentence_and_leaves_nothing(tmp_path):
     assert "found none in nothing_here" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plot_draws_runs_behind_and_writes_the_zero_shot_table(tmp_path):
+    """One agent over those of two places: 9 from another camera, between 5 and their oracle's 29, is score 16.7."""
+    write_run(tmp_path / "theirs", "oracle", 8)
+    write_run(tmp_path / "others", "gqn", 1)
+    mine = write_run(tmp_path / "mine", "gqn", 4)
+    columns = HEADER.replace("wall_clock_s", "camera")
+    (mine / "transfer.csv").write_text(f"{columns}\n4000,heldout,9,1,0.2,0.5,9;9,0.1;0.3\n")
+    done = plot("runs=mine", "behind=[theirs,others]", "out=figures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stdout
+    assert done.stdout.split()[-1] == "figures/transfer.csv"
+    assert "jaco,ppo,moving,gqn,heldout,1,50.0," in (tmp_path / "figures/transfer.csv").read_text()
+    assert "| moving | gqn | 1 | 50.0 | 16.7 | 33% |" in (tmp_path / "figures/table.md").read_text()
+    assert "oracle,1," not in (tmp_path / "figures/table.csv").read_text()
+
+
+def test_plot_never_writes_into_a_runs_own_folder(tmp_path):
+    """Its transfer.csv has the name of a file that is written: the folder is named and left as it was."""
+    mine = write_run(tmp_path, "gqn", 4)
+    done = plot(f"runs={mine}", f"out={mine}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`out` must not be a run's folder" in done.stderr
+    assert sorted(path.name for path in mine.iterdir()) == ["eval.csv", "run.json"]

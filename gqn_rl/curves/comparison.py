@@ -3,13 +3,15 @@
 Score = 100 * (return - random) / (oracle - random). `random` is the mean return of a random agent on the evaluation
 seeds, from `run.json`. `oracle` is what agents on the true state end with: each oracle run's final return, averaged
 over the oracle runs of the same environment and algorithm. A run's final value is the mean of its last
-`NUM_FINAL_EVALUATIONS` evaluations.
+`NUM_FINAL_EVALUATIONS` evaluations. Runs behind are drawn and no more; only where there is no other oracle do theirs
+score 100.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -39,6 +41,7 @@ class Comparison:
         agent: the algorithm; runs with and without an LSTM stand side by side, told apart by `Run.label`.
         random_return: scores 0.
         oracle_return: scores 100; None when scores cannot be formed, and returns then stay as they are.
+        behind: runs of the same environment and algorithm to draw behind the curves, counted nowhere.
     """
 
     env: str
@@ -46,6 +49,7 @@ class Comparison:
     runs: tuple[Run, ...]
     random_return: float
     oracle_return: float | None
+    behind: tuple[Run, ...] = ()
 
     @property
     def cameras(self) -> list[str]:
@@ -64,13 +68,16 @@ class Comparison:
 
         The oracle never looks through its camera, so where it was not run under this one, another's runs stand in.
         """
-        labels = sorted({run.label for run in self.runs}, key=_rank)
-        cells = {name: [run for run in self.runs if (run.label, run.camera) == (name, camera)] for name in labels}
-        oracles = [run for run in self.runs if run.label == ORACLE]
-        if oracles and not cells[ORACLE]:
-            stand_in = min(run.camera for run in oracles)
-            cells[ORACLE] = [run for run in oracles if run.camera == stand_in]
-        return {name: runs for name, runs in cells.items() if runs}
+        return _by_label(self.runs, camera)
+
+    def cells_behind(self, camera: str) -> dict[str, list[Run]]:
+        """Returns the runs behind under `camera` by label, as `cells` does."""
+        return _by_label(self.behind, camera)
+
+    @property
+    def oracle_is_behind(self) -> bool:
+        """Tells whether runs behind give the return that scores 100."""
+        return self.oracle_return is not None and all(run.label != ORACLE for run in self.runs)
 
     def score(self, returns: np.ndarray) -> np.ndarray:
         """Returns normalised scores, or the returns themselves when there is no oracle to normalise by."""
@@ -94,10 +101,19 @@ class Comparison:
         return grid, self.score(returns)
 
 
-def compare(runs: list[Run]) -> list[Comparison]:
-    """Groups runs by environment and algorithm, finds the returns that score 0 and 100, and warns of missing ones."""
+def compare(runs: Sequence[Run], behind: Sequence[Run] = ()) -> list[Comparison]:
+    """Groups runs by environment and algorithm, finds the returns that score 0 and 100, and warns of missing ones.
+
+    Of the runs `behind`, those of other environments and algorithms and those that `runs` holds too are left out.
+    """
     groups = sorted({(run.env, run.algorithm) for run in runs})
-    return [_comparison(*group, [run for run in runs if (run.env, run.algorithm) == group]) for group in groups]
+    folders = {run.folder.resolve() for run in runs}
+    behind = [run for run in behind if run.folder.resolve() not in folders]
+    return [_comparison(*group, _of_group(runs, group), _of_group(behind, group)) for group in groups]
+
+
+def _of_group(runs: Sequence[Run], group: tuple[str, str]) -> list[Run]:
+    return [run for run in runs if (run.env, run.algorithm) == group]
 
 
 def final_value(values: np.ndarray) -> float:
@@ -105,9 +121,10 @@ def final_value(values: np.ndarray) -> float:
     return float(np.mean(values[-NUM_FINAL_EVALUATIONS:]))
 
 
-def _comparison(env: str, agent: str, runs: list[Run]) -> Comparison:
+def _comparison(env: str, agent: str, runs: list[Run], behind: list[Run]) -> Comparison:
     random_return = float(np.mean([run.random_return for run in runs]))
-    oracle_finals = [final_value(run.returns) for run in runs if run.label == ORACLE]
+    oracles = [run for run in runs if run.label == ORACLE] or [run for run in behind if run.label == ORACLE]
+    oracle_finals = [final_value(run.returns) for run in oracles]
     oracle_return = float(np.mean(oracle_finals)) if oracle_finals else None
     if oracle_return is None:
         warnings.warn(f"{env} with {agent} has no oracle run: returns are shown, not scores.", stacklevel=3)
@@ -115,7 +132,17 @@ def _comparison(env: str, agent: str, runs: list[Run]) -> Comparison:
         what = f"ends at {oracle_return:.2f}, not above the random agent's {random_return:.2f}"
         warnings.warn(f"The oracle of {env} with {agent} {what}: returns are shown, not scores.", stacklevel=3)
         oracle_return = None
-    return Comparison(env, agent, tuple(runs), random_return, oracle_return)
+    return Comparison(env, agent, tuple(runs), random_return, oracle_return, tuple(behind))
+
+
+def _by_label(runs: Sequence[Run], camera: str) -> dict[str, list[Run]]:
+    labels = sorted({run.label for run in runs}, key=_rank)
+    cells = {name: [run for run in runs if (run.label, run.camera) == (name, camera)] for name in labels}
+    oracles = [run for run in runs if run.label == ORACLE]
+    if oracles and not cells[ORACLE]:
+        stand_in = min(run.camera for run in oracles)
+        cells[ORACLE] = [run for run in oracles if run.camera == stand_in]
+    return {name: found for name, found in cells.items() if found}
 
 
 def _rank(label: str) -> tuple[int, str]:

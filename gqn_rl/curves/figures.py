@@ -32,6 +32,8 @@ COLOURS = {
 }
 LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-."}
 """By the last word of a label; all others are drawn through."""
+BEHIND = (0, (1, 1.2))
+"""Line style of the runs behind: dotted, finer than matplotlib's own."""
 OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
 LABELS = {
     "oracle": "true state (oracle)",
@@ -79,12 +81,14 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.G
 
 
 def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rng: np.random.Generator) -> None:
-    cells = comparison.cells(camera)
-    unknown = [name for name in cells if name not in COLOURS]
-    spare = {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
+    cells, behind = comparison.cells(camera), comparison.cells_behind(camera)
+    unknown = [name for name in {**cells, **behind} if name not in COLOURS]
+    colours = COLOURS | {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
     for name, runs in cells.items():
-        look = {"color": COLOURS.get(name) or spare[name], "linestyle": LINE_STYLES.get(name.rpartition("_")[2], "-")}
+        look = {"color": colours[name], "linestyle": LINE_STYLES.get(name.rpartition("_")[2], "-")}
         _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), rng)
+    for name, runs in behind.items():
+        _draw_behind(panel, comparison, runs, axis, colours[name], LABELS.get(name, name))
     references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
     for reference in references:
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
@@ -100,7 +104,8 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
 
 
 def _has_legend_beside(comparison: Comparison) -> bool:
-    return max(len(comparison.cells(camera)) for camera in comparison.cameras) > LEGEND_CURVES
+    cameras = comparison.cameras
+    return max(len(comparison.cells(name)) + len(comparison.cells_behind(name)) for name in cameras) > LEGEND_CURVES
 
 
 def _draw_cell(
@@ -121,15 +126,26 @@ def _draw_cell(
         panel.fill_between(grid, *percentile_interval(samples), color=look["color"], alpha=0.18, linewidth=0)
 
 
+def _draw_behind(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, colour: str, label: str) -> None:
+    """Draws each run dotted and pale below the curves, all under one name."""
+    look: dict = {"color": colour, "linestyle": BEHIND, "linewidth": 0.9, "alpha": 0.6, "zorder": 1}
+    for run in runs:
+        panel.plot(getattr(run, axis), comparison.score(run.returns), **look)
+    panel.plot([], [], **look, label=f"{label}, behind")
+
+
 def _caption(comparison: Comparison, axis: Axis) -> str:
     fewest = min(len(runs) for camera in comparison.cameras for runs in comparison.cells(camera).values())
     episodes = " or ".join(map(str, sorted({run.num_episodes for run in comparison.runs})))
     text = "Thick: interquartile mean over seeds; band: 95 % bootstrap interval; thin: single seeds."
     text += f" {episodes} episodes an evaluation."
     if comparison.oracle_return is not None:
-        text += f" Oracle: mean of its last {NUM_FINAL_EVALUATIONS} evaluations, return {comparison.oracle_return:.1f}."
+        text += f" Oracle: mean of its last {NUM_FINAL_EVALUATIONS} evaluations, return {comparison.oracle_return:.1f}"
+        text += " (of the runs behind)." if comparison.oracle_is_behind else "."
     if fewest < FEW_SEEDS:
         text += f" As few as {fewest} seed{'s' if fewest > 1 else ''} a curve: differences may be chance."
+    if comparison.behind:
+        text += " Dotted: runs behind, which no curve and no table counts."
     if axis == "hours" or any(run.pretraining for run in comparison.runs):
         text += " Pretraining of a representation is not included."
     return text

@@ -1,4 +1,8 @@
-"""What is measured beside the curves: final score, area, success, steps to a share of the oracle, ratios of steps."""
+"""What is measured beside the curves: final score, area, success, steps to a share of the oracle, ratios of steps.
+
+The paper counts how much earlier an agent comes to what raw pixels end with. Here: steps to `PIXELS_SHARE` per
+cent of the way there from the random agent, under the same camera.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,11 @@ from gqn_rl.curves.statistics import Estimate, estimate, first_crossing, iqm, me
 
 LEVELS = (50, 80)
 """Scores, in per cent of the oracle, to which the environment steps are counted."""
+PIXELS = "pixels"
+PIXELS_SHARE = 80
+"""Per cent of the final score of pixels to which the environment steps are counted too."""
+LEARNT = 5.0
+"""Final score above which an agent has learnt something, so that a share of its score means something."""
 UNDEFINED = Estimate(np.nan, np.nan, np.nan)
 
 
@@ -28,6 +37,9 @@ class Row:
         success: share of successful episodes after training, in [0, 1].
         steps_50, steps_80: environment steps until the IQM curve first reaches that score; infinity when it never does.
         ratio_50, ratio_80: those steps divided by the reference's; NaN when neither gets there or there is no such run.
+        steps_of_pixels: environment steps until the IQM curve reaches `PIXELS_SHARE` % of what pixels end with;
+            infinity when it never does, NaN where that score is not above `LEARNT`.
+        gain_on_pixels: those steps of pixels divided by this row's; 0 when this row never gets there.
     """
 
     env: str
@@ -44,6 +56,8 @@ class Row:
     steps_80: Estimate
     ratio_50: Estimate
     ratio_80: Estimate
+    steps_of_pixels: Estimate
+    gain_on_pixels: Estimate
 
 
 def measure(comparison: Comparison, rng: np.random.Generator) -> list[Row]:
@@ -62,6 +76,7 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
     steps, ratios = {}, {}
     for level in LEVELS:
         steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, rng)
+    steps_of_pixels, gain_on_pixels = _against_pixels(comparison, cells, name, rng)
     early = grid <= max(horizon, grid[0])
     return Row(
         comparison.env,
@@ -76,6 +91,8 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
         final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], rng),
         **steps,
         **ratios,
+        steps_of_pixels=steps_of_pixels,
+        gain_on_pixels=gain_on_pixels,
     )
 
 
@@ -96,16 +113,47 @@ def _steps_and_ratio(
     return steps, estimate(ratio, [scores, reference_scores], rng)
 
 
+def _against_pixels(
+    comparison: Comparison, cells: dict, name: str, rng: np.random.Generator
+) -> tuple[Estimate, Estimate]:
+    """Returns `Row.steps_of_pixels` and `Row.gain_on_pixels`.
+
+    Each pixel run carries its final score as a last column, so every resample of them forms the level anew.
+    """
+    if comparison.oracle_return is None or PIXELS not in cells:
+        return UNDEFINED, UNDEFINED
+    grid, scores = comparison.curves(cells[name])
+    pixel_grid, pixel_scores = comparison.curves(cells[PIXELS])
+    pixels = np.column_stack([pixel_scores, comparison.final_scores(cells[PIXELS])])
+
+    def level(pixels: np.ndarray) -> float:
+        final = float(iqm(pixels[:, -1]))
+        return PIXELS_SHARE / 100 * final if final > LEARNT else np.nan
+
+    def steps_of_pixels(pixels: np.ndarray) -> float:
+        return _steps_to(pixel_grid, level(pixels), pixels[:, :-1])
+
+    def steps(scores: np.ndarray, pixels: np.ndarray) -> float:
+        return _steps_to(grid, level(pixels), scores)
+
+    def gain(scores: np.ndarray, pixels: np.ndarray) -> float:
+        return ratio_of_steps(steps_of_pixels(pixels), steps(scores, pixels))
+
+    if name == PIXELS:
+        return estimate(steps_of_pixels, [pixels], rng), UNDEFINED
+    return estimate(steps, [scores, pixels], rng), estimate(gain, [scores, pixels], rng)
+
+
 def ratio_of_steps(steps: float, reference_steps: float) -> float:
-    """Returns steps / reference_steps; NaN where neither got there or both were there from the start.
+    """Returns steps / reference_steps; NaN where neither got there, both were there from the start or either is NaN.
 
     >>> [ratio_of_steps(a, b) for a, b in ((8.0, 2.0), (8.0, 0.0), (np.inf, 2.0), (np.inf, np.inf), (0.0, 0.0))]
     [4.0, inf, inf, nan, nan]
     """
     if steps == reference_steps and (steps == 0 or np.isinf(steps)):
         return np.nan
-    return steps / reference_steps if reference_steps > 0 else np.inf
+    return np.inf if reference_steps == 0 else steps / reference_steps
 
 
-def _steps_to(grid: np.ndarray, level: int, scores: np.ndarray) -> float:
+def _steps_to(grid: np.ndarray, level: float, scores: np.ndarray) -> float:
     return first_crossing(grid, iqm(scores), level)

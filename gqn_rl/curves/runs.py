@@ -1,4 +1,4 @@
-"""Agent runs as the plots see them: what `run.json` says a run is, and what `eval.csv` says it reached."""
+"""Agent runs as the plots see them: what `run.json` says a run is, `eval.csv` and `transfer.csv` what it reached."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Run:
         success: share of each evaluation's episodes that succeeded, float64 [T], in [0, 1]; NaN where the environment
             does not tell.
         num_episodes: episodes in the last evaluation.
+        transfer: mean return of the model of the last evaluation seen from other cameras, by camera; often empty.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Run:
     returns: np.ndarray
     success: np.ndarray
     num_episodes: int
+    transfer: dict[str, float]
 
     @property
     def algorithm(self) -> str:
@@ -65,10 +67,15 @@ class Run:
         return self.repr + self.agent[len(self.algorithm) :]
 
 
-def load_runs(places: str | Path | Iterable[str | Path]) -> list[Run]:
+def load_runs(places: str | Path | Iterable[str | Path], *, setting: str = "runs", distinct: bool = True) -> list[Run]:
     """Loads every run in the given folders or glob patterns, however deep it lies.
 
     A folder with `run.json` but without `eval.csv` has not been evaluated yet and is left out with a warning.
+
+    Args:
+        places: folders or patterns.
+        setting: what the user calls them, for the error.
+        distinct: refuse two folders that hold the same run and seed.
 
     Raises:
         ValueError: no run was found, two folders hold the same run, or a file cannot be read; it is named.
@@ -82,8 +89,9 @@ def load_runs(places: str | Path | Iterable[str | Path]) -> list[Run]:
             warnings.warn(f"`{folder}` has no eval.csv yet and is left out.", stacklevel=2)
     if not runs:
         where = ", ".join(map(str, places))
-        raise ValueError(f"`runs` must hold folders with run.json and eval.csv, found none in {where}.")
-    _refuse_duplicates(runs)
+        raise ValueError(f"`{setting}` must hold folders with run.json and eval.csv, found none in {where}.")
+    if distinct:
+        _refuse_duplicates(runs)
     return runs
 
 
@@ -91,6 +99,7 @@ def load_run(folder: Path) -> Run:
     """Loads one run folder, or raises a ValueError that names the file that is wrong."""
     facts = _read_facts(folder / "run.json")
     columns, num_episodes = _read_evaluations(folder / "eval.csv")
+    transfer = _read_transfer(folder / "transfer.csv", columns["env_steps"][-1])
     try:
         return Run(
             folder=folder,
@@ -105,6 +114,7 @@ def load_run(folder: Path) -> Run:
             returns=columns["mean_return"],
             success=columns["success_rate"],
             num_episodes=num_episodes,
+            transfer=transfer,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"`{folder / 'run.json'}` lacks a valid entry ({error}); {ADVICE}.") from None
@@ -129,8 +139,7 @@ def _read_facts(path: Path) -> dict:
 def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
     """Returns the columns that are numbers, float64 [T] each, and the number of episodes in the last evaluation."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = _read_rows(path)
         columns = {name: np.array([float(row[name]) for row in rows]) for name in NUMERIC_COLUMNS}
         success = np.array([float(row["success_rate"] or "nan") for row in rows])
         num_episodes = len(rows[-1]["returns"].split(";")) if rows else 0
@@ -143,6 +152,26 @@ def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
     if (np.diff(columns["env_steps"]) <= 0).any() or (np.diff(columns["wall_clock_s"]) < 0).any():
         raise ValueError(f"`{path}` must go forward in `env_steps` and `wall_clock_s` from row to row; {ADVICE}.")
     return {**columns, "success_rate": success}, num_episodes
+
+
+def _read_transfer(path: Path, last_step: float) -> dict[str, float]:
+    """Returns the mean return from each camera at `last_step`; what a run had before it went on does not count."""
+    if not path.exists():
+        return {}
+    try:
+        rows = _read_rows(path)
+        whole = [row for row in rows if None not in row.values()]
+        found = [(float(row["env_steps"]), row["camera"], float(row["mean_return"])) for row in whole]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"`{path}` is not a table of evaluations ({error!r}); {ADVICE}.") from None
+    if not found or len(found) < len(rows) or not np.isfinite([value for *_, value in found]).all():
+        raise ValueError(f"`{path}` holds an evaluation that is cut off or not finite, or none; {ADVICE}.")
+    return {camera: value for step, camera, value in found if step == last_step}
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _refuse_duplicates(runs: list[Run]) -> None:

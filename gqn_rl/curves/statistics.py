@@ -86,9 +86,13 @@ def on_common_grid(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> tuple[
 def first_crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
     """Returns the x at which y first reaches `level`, linear between points; infinity when it never does.
 
+    NaN where `level` is NaN.
+
     >>> first_crossing(np.array([0.0, 10.0]), np.array([0.0, 100.0]), 80)
     8.0
     """
+    if np.isnan(level):
+        return float("nan")
     reached = np.flatnonzero(y >= level)
     if len(reached) == 0:
         return float("inf")

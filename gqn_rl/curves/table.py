@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Comparison
-from gqn_rl.curves.measures import LEVELS, Row
+from gqn_rl.curves.measures import LEARNT, LEVELS, PIXELS, PIXELS_SHARE, Row
 from gqn_rl.curves.statistics import Estimate
+from gqn_rl.curves.transfer import TransferRow
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[Row] | Sequence[TransferRow]) -> None:
     """Writes the rows with one column for each value and each bound (`final`, `final_low`, `final_high`, ...)."""
     flat = [_flatten(row) for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -23,7 +24,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(flat)
 
 
-def _flatten(row: Row) -> dict[str, object]:
+def _flatten(row: Row | TransferRow) -> dict[str, object]:
     flat: dict[str, object] = {}
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
@@ -34,25 +35,35 @@ def _flatten(row: Row) -> dict[str, object]:
     return flat
 
 
-def write_markdown(path: Path, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> None:
-    """Writes one table for each comparison, followed by what its columns mean and the commands that made the runs."""
-    sections = [
-        _section(comparison, [row for row in rows if (row.env, row.agent) == (comparison.env, comparison.agent)])
-        for comparison in comparisons
-    ]
+def write_markdown(
+    path: Path, comparisons: Sequence[Comparison], rows: Sequence[Row], transfers: Sequence[TransferRow] = ()
+) -> None:
+    """Writes one table for each comparison, followed by what its columns mean and the commands that made the runs.
+
+    Between them stands a table of zero-shot evaluations where `transfers` holds some of the comparison.
+    """
+    sections = [_section(c, _rows_of(c, rows), _rows_of(c, transfers)) for c in comparisons]
     path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _section(comparison: Comparison, rows: list[Row]) -> str:
+def _rows_of(comparison: Comparison, rows: Sequence) -> list:
+    return [row for row in rows if (row.env, row.agent) == (comparison.env, comparison.agent)]
+
+
+def _section(comparison: Comparison, rows: list[Row], transfers: list[TransferRow]) -> str:
     score = "score" if comparison.oracle_return is not None else "return"
     header = ["camera", "repr", "seeds", "steps", "final return", f"final {score}", f"mean {score}", "success"]
-    header += [f"steps to {level} %" for level in LEVELS] + [
-        f"ratio to {comparison.reference}, {level} %" for level in LEVELS
-    ]
+    header += [f"steps to {level} %" for level in LEVELS]
+    header += [f"ratio to {comparison.reference}, {level} %" for level in LEVELS]
     references = {row.camera: row for row in rows if row.repr == comparison.reference}
-    lines = [f"## {comparison.env}, {comparison.agent}", "", _line(header), _line(["---"] * len(header))]
-    lines += [_line(_cells(row, references.get(row.camera))) for row in rows]
-    lines += ["", *_notes(comparison, rows)]
+    body = [_cells(row, references.get(row.camera)) for row in rows]
+    pixels = {row.camera: row for row in rows if row.repr == PIXELS}
+    if pixels:
+        header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these"]
+        body = [[*cells, *_cells_of_pixels(row, pixels.get(row.camera))] for row, cells in zip(rows, body, strict=True)]
+    lines = [f"## {comparison.env}, {comparison.agent}", "", *_table(header, body), "", *_notes(comparison, rows)]
+    if transfers:
+        lines += ["", *_transfer_table(transfers, score)]
     commands = sorted({run.command for run in comparison.runs if run.command})
     if commands:
         lines += ["", "Made by:", "", *(f"    {command}" for command in commands)]
@@ -75,6 +86,36 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
     ]
 
 
+def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
+    """Writes the two columns; a gain that is 0 because the budget ran out is at most pixels' steps / budget."""
+    gain = _show(row.gain_on_pixels, _decimals)
+    if pixels and np.isinf(row.steps_of_pixels.value) and row.gain_on_pixels.value == 0:
+        gain = f"< {pixels.steps_of_pixels.value / row.num_steps:.2f}"
+    return [_show(row.steps_of_pixels, _steps), gain]
+
+
+def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
+    """Returns the lines of the zero-shot table: a row for each agent, two columns for each camera."""
+    cameras = sorted({row.evaluated_from for row in rows})
+    header = ["trained on", "repr", "seeds", f"own camera, final {score}"]
+    header += [column for camera in cameras for column in (f"from {camera}", f"from {camera}, kept")]
+    body = []
+    for camera, name in dict.fromkeys((row.camera, row.repr) for row in rows):
+        seen = {row.evaluated_from: row for row in rows if (row.camera, row.repr) == (camera, name)}
+        cells = [camera, name, _either(sorted({row.seeds for row in seen.values()}))]
+        cells.append(_show(next(iter(seen.values())).own, "{:.1f}".format))
+        for other in cameras:
+            found = seen.get(other)
+            cells += [_show(found.final, "{:.1f}".format), _show(found.kept, "{:.0%}".format)] if found else ["–", "–"]
+        body.append(cells)
+    title = "### Zero-shot: trained on one camera, evaluated from another"
+    note = (
+        f"- From another camera: one evaluation of the last model, not trained there. Kept: that {score} divided by "
+        f"the same seeds' from their own camera; – where the latter is not above {LEARNT:.0f}, or not a score."
+    )
+    return [title, "", *_table(header, body), "", note]
+
+
 def _show(estimate: Estimate, write: Callable[[float], str]) -> str:
     """Writes `value [low, high]`, without the bounds where there are none or all agree; "–" for what is undefined."""
     if np.isnan(estimate.value):
@@ -91,7 +132,15 @@ def _ratio(ratio: Estimate, num_steps: int, reference_steps: float | None) -> st
     """Writes a ratio of steps; one that is infinite because the budget ran out is at least budget / reference."""
     if np.isinf(ratio.value) and reference_steps:
         return f"> {num_steps / reference_steps:.2f}"
-    return _show(ratio, lambda x: "∞" if np.isinf(x) else f"{x:.2f}")
+    return _show(ratio, _decimals)
+
+
+def _decimals(ratio: float) -> str:
+    return "∞" if np.isinf(ratio) else f"{ratio:.2f}"
+
+
+def _table(header: list[str], body: list[list[str]]) -> list[str]:
+    return [_line(cells) for cells in (header, ["---"] * len(header), *body)]
 
 
 def _line(cells: list[str]) -> str:
@@ -109,8 +158,10 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
     else:
         notes.append(
             f"Score 0 is the random agent's return ({comparison.random_return:.2f}), 100 the oracle's final return "
-            f"({comparison.oracle_return:.2f}); steps count to the first crossing of the interquartile mean curve."
+            f"({comparison.oracle_return:.2f}{', of the runs behind' if comparison.oracle_is_behind else ''}); "
+            "steps count to the first crossing of the interquartile mean curve."
         )
+        notes += _notes_on_pixels([row for row in rows if row.repr == PIXELS])
     episodes = sorted({run.num_episodes for run in comparison.runs})
     repeats = sorted({run.action_repeat for run in comparison.runs})
     notes.append(
@@ -123,6 +174,18 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
     costs = {(run.label, run.pretraining) for run in comparison.runs if run.pretraining}
     notes += [f"Pretraining of {name}, not in the steps: {cost}" for name, cost in sorted(costs)]
     return [f"- {note}" for note in notes]
+
+
+def _notes_on_pixels(pixels: list[Row]) -> list[str]:
+    """Returns what is meant by a share of pixels' final score, and where there is no such level."""
+    notes = [
+        f"{PIXELS_SHARE} % of pixels: of the way from the random agent to what pixels end with under the same camera; "
+        "every resample has its own level, and there is no interval where too many of them have none."
+    ]
+    unlearnt = [f"{row.final.value:.1f} under the {row.camera} camera" for row in pixels if row.final.value <= LEARNT]
+    if unlearnt:
+        notes.append(f"Pixels end at {', '.join(unlearnt)}, not above {LEARNT:.0f}: they did not learn, so no level.")
+    return notes if pixels else []
 
 
 def _either(numbers: list[int]) -> str:

@@ -1,0 +1,74 @@
+"""Zero-shot transfer: how agents that were trained on one camera do from another, without training there.
+
+Each agent was evaluated once from the other camera, with the model of its last evaluation. The oracle sees no camera
+and has no row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from gqn_rl.curves.comparison import ORACLE, Comparison
+from gqn_rl.curves.measures import LEARNT, UNDEFINED
+from gqn_rl.curves.runs import Run
+from gqn_rl.curves.statistics import Estimate, estimate, iqm
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferRow:
+    """One representation trained on one camera and seen from another: IQM over seeds with its bootstrap interval.
+
+    Attributes:
+        camera: trained on.
+        evaluated_from: another camera.
+        seeds: how many agents were evaluated from there.
+        own: final score from the camera trained on, of all agents that were evaluated from any other.
+        final: score from the other camera (a return when there is no oracle).
+        kept: `final` divided by the same agents' final score from their own camera; NaN where that is not above
+            `LEARNT`.
+    """
+
+    env: str
+    agent: str
+    camera: str
+    repr: str
+    evaluated_from: str
+    seeds: int
+    own: Estimate
+    final: Estimate
+    kept: Estimate
+
+
+def measure_transfer(comparison: Comparison, rng: np.random.Generator) -> list[TransferRow]:
+    """Returns one row for each camera, representation and other camera; `rng` is the source of the bootstrap."""
+    rows = []
+    for camera in comparison.cameras:
+        for name, runs in comparison.cells(camera).items():
+            transferred = [run for run in runs if run.transfer.keys() - {camera} and name != ORACLE]
+            others = sorted({other for run in transferred for other in run.transfer} - {camera})
+            own = estimate(iqm, [comparison.final_scores(transferred)], rng) if transferred else UNDEFINED
+            for other in others:
+                seen = [run for run in transferred if other in run.transfer]
+                final, kept = _final_and_kept(comparison, seen, other, rng)
+                key = (comparison.env, comparison.agent, camera, name, other)
+                rows.append(TransferRow(*key, seeds=len(seen), own=own, final=final, kept=kept))
+    return rows
+
+
+def _final_and_kept(
+    comparison: Comparison, runs: list[Run], camera: str, rng: np.random.Generator
+) -> tuple[Estimate, Estimate]:
+    """Returns `TransferRow.final` and `TransferRow.kept`; a seed's two scores are resampled together."""
+    scores = comparison.score(np.array([run.transfer[camera] for run in runs]))
+    final = estimate(iqm, [scores], rng)
+    if comparison.oracle_return is None:
+        return final, UNDEFINED
+    return final, estimate(_share_kept, [np.column_stack([scores, comparison.final_scores(runs)])], rng)
+
+
+def _share_kept(pairs: np.ndarray) -> float:
+    """Returns the share of the second column's IQM, own scores, that the first has, of pairs [n, 2]."""
+    score, own = iqm(pairs)
+    return float(score / own) if own > LEARNT else np.nan
