@@ -24,8 +24,8 @@ from gqn_rl.views import POSE_CONVENTION
 
 M = TypeVar("M", SceneModel, MapDecoder)
 
-R_MEAN, R_STD, R_DIRECTIONS = STATISTICS = "r_mean", "r_std", "r_directions"
-"""Metadata entries that are tensors: statistics of one view's representation, shaped as the representation."""
+R_MEAN, R_STD, R_DIRECTIONS, R_PLACE_DIRECTIONS = STATISTICS = "r_mean", "r_std", "r_directions", "r_place_directions"
+"""Metadata entries that are tensors: statistics of what one view says, see `representation.view_statistics`."""
 
 MAP_DECODERS: dict[str, type[MapDecoder]] = {"map_decoder": MapDecoder}
 """Map decoders by name; scene models are in `MODELS`."""

@@ -61,6 +61,7 @@ class DirectedReading:
     std: torch.Tensor
     directions: torch.Tensor | None = None
     standardised = True
+    num_places = 0
 
     @property
     def frames(self) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_STD, load_model, package_version
+from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_PLACE_DIRECTIONS, R_STD, load_model, package_version
 from gqn_rl.directions import DirectedReading, scene_directions
 from gqn_rl.models import SceneModel, build_model
 from gqn_rl.models.scene_model import Reading
@@ -20,6 +21,8 @@ from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
 """The encoder files of a pretraining run's folder."""
+TOLD = ("all", "places")
+"""What an agent may be told of r: all of it, or only where things are."""
 VERSION_KEYS = ("gl_renderer", "meshes", "mujoco")
 """Facts about the pretraining pictures (of the scene's `describe`) that should be the same at use, or pixels differ."""
 
@@ -59,14 +62,22 @@ class SceneEncoder:
         module: the network itself, with tensors on both sides.
     """
 
-    def __init__(self, model: SceneModel, metadata: dict[str, Any], *, device: str = "cpu", standardise: bool = True):
+    def __init__(
+        self,
+        model: SceneModel,
+        metadata: dict[str, Any],
+        *,
+        device: str = "cpu",
+        standardise: bool = True,
+        told: str | None = None,
+    ):
         self.metadata = metadata
         self.image_size = model.image_size
         self.representation_shape = tuple(model.representation_shape)
         self.reading = model.reading
         mean, std = nothing = torch.tensor(0.0), torch.tensor(1.0)
         if standardise and R_MEAN in metadata:
-            known, directions = (metadata[R_MEAN], metadata[R_STD]), metadata.get(R_DIRECTIONS)
+            known, directions = (metadata[R_MEAN], metadata[R_STD]), _directions(metadata, told)
             if self.reading is None:
                 mean, std = known
                 self.reading = None if directions is None else DirectedReading(None, *nothing, directions)
@@ -145,7 +156,9 @@ def read(
     return reading(torch.from_numpy(r), where, frame).numpy()
 
 
-def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True) -> SceneEncoder:
+def load_encoder(
+    path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True, told: str | None = None
+) -> SceneEncoder:
     """Loads a pretrained encoder.
 
     Args:
@@ -153,12 +166,14 @@ def load_encoder(path_or_name: str | pathlib.Path, device: str = "cpu", standard
         device: where to compute.
         standardise: say r in entries of mean 0 and deviation 1 over the training scenes, in the directions in which
             scenes differ (`directions.py`), if the file has them; otherwise r is the sum as the GQN takes it.
+        told: of those, "all" or only those of "places", where an r of points says things are and not what they look
+            like; None is "places" where r has them.
 
     Raises:
         ValueError: nothing there, or the file is damaged or of another kind; the sentence names it.
     """
     model, metadata = load_model(find_encoder(path_or_name))
-    encoder = SceneEncoder(model, metadata, device=device, standardise=standardise)
+    encoder = SceneEncoder(model, metadata, device=device, standardise=standardise, told=told)
     encoder.warn_if_drawn_differently(mujoco=package_version("mujoco"))
     return encoder
 
@@ -209,15 +224,30 @@ def view_statistics(psi: np.ndarray, reading: Reading | None = None) -> dict[str
 
     Returns:
         `r_mean` and `r_std`, [*shape] each (1 where an entry never varies), and where r is a vector and K ≥ 2
-        `r_directions`, [R, D] (see `directions.py`).
+        `r_directions`, [R, D] (see `directions.py`), and `r_place_directions`, [R, D], of the entries that say
+        where things are alone, where the reading knows them.
     """
     said = torch.from_numpy(read(reading, psi.reshape(-1, *psi.shape[2:]))).float()
     std, mean = torch.std_mean(said, dim=0, correction=0)
     std = torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))
     statistics = {R_MEAN: mean, R_STD: std}
     if said.ndim == 2 and psi.shape[1] > 1:
-        statistics[R_DIRECTIONS] = scene_directions(((said - mean) / std).unflatten(0, psi.shape[:2]))
+        standard = ((said - mean) / std).unflatten(0, psi.shape[:2])
+        statistics[R_DIRECTIONS] = scene_directions(standard)
+        if reading is not None and (num_places := reading.num_places):
+            places = scene_directions(standard[..., :num_places])
+            statistics[R_PLACE_DIRECTIONS] = F.pad(places, (0, 0, 0, standard.shape[-1] - num_places))
     return statistics
+
+
+def _directions(metadata: dict[str, Any], told: str | None) -> torch.Tensor | None:
+    """Returns the directions of r that an agent is told, None where it is told r as it is."""
+    everything, places = metadata.get(R_DIRECTIONS), metadata.get(R_PLACE_DIRECTIONS)
+    if told not in (None, *TOLD):
+        raise ValueError(f"`told` must be null or one of {', '.join(TOLD)}, got {told!r}.")
+    if told == "places" and places is None:
+        raise ValueError("`told` is 'places', but this encoder's r does not tell places from looks; use told=all.")
+    return everything if told == "all" or places is None else places
 
 
 def _shipped_files() -> list[pathlib.Path]:

@@ -119,9 +119,9 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
 
 
 def view_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Returns how the agent sees what it sees: all of `repr` but its names."""
+    """Returns how the agent sees what it sees: all of `repr` but its names and what chooses the encoder."""
     settings: Any = OmegaConf.to_container(cfg.repr, resolve=True)
-    return {key: value for key, value in settings.items() if key not in ("name", "kind")}
+    return {key: value for key, value in settings.items() if key not in ("name", "kind", "told")}
 
 
 def pretrained(cfg: DictConfig) -> SceneEncoder:
@@ -135,7 +135,7 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
             f"`encoder` must be given with env=gymnasium, none ships: `python -m gqn_rl.pretrain env=gymnasium "
             f"env.id={cfg.env.id}` trains one, encoder=<its run_dir> takes it."
         )
-    encoder = load_encoder(cfg.encoder or cfg.env.name)
+    encoder = load_encoder(cfg.encoder or cfg.env.name, told=cfg.repr.told)
     model = encoder.metadata["model"]["name"]
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from gqn_rl.directions import DirectedReading, scene_directions
+from gqn_rl.models import build_model
 from gqn_rl.models.ground_plan import PlanReading
 from gqn_rl.models.points import PointReading
-from gqn_rl.representation import random_encoder, read, view_statistics
+from gqn_rl.representation import SceneEncoder, random_encoder, read, view_statistics
 from gqn_rl.views import CameraPose, Views
 
 
@@ -79,3 +80,39 @@ def test_points_are_told_in_directions_of_what_they_read_and_plans_as_they_are()
     seen = read(encoder.reading, r, np.concatenate(views.viewpoints), "camera")
     np.testing.assert_array_equal(seen, read(PointReading(3), r, np.concatenate(views.viewpoints), "camera"))
     assert "r_directions" not in view_statistics(np.zeros((4, 2, 3, 2, 2), np.float32), PlanReading(4.0))
+
+
+def points_statistics():
+    """Returns the statistics of three points: scenes differ in where the first one is, and in their looks."""
+    generator = torch.Generator().manual_seed(0)
+    scenes = torch.randn(300, 1, 2, generator=generator).expand(-1, 3, -1)
+    psi = torch.ones(300, 3, 18)
+    psi[..., 3:12] = 0.01 * torch.randn(
+        300, 3, 9, generator=generator
+    )  # x, y, z of three points that views are sure of
+    psi[..., 3] += scenes[..., 0]
+    psi[..., 12:17] = scenes[..., 1:] * torch.arange(1.0, 6.0)
+    return view_statistics(psi.numpy(), PointReading(3))
+
+
+def test_points_may_be_told_by_their_places_alone():
+    """A colour that r knows is among all directions and not among those of places; None is places."""
+    statistics = points_statistics()
+    everything, places = statistics["r_directions"], statistics["r_place_directions"]
+    assert everything.shape[1] == 2 and places.shape == (18, 1)
+    assert not places[9:].any() and places[:9].any()
+
+
+def test_an_encoder_is_told_in_places_unless_all_is_asked_for():
+    """`told` chooses among the directions of a file; what the file does not have, and what is unknown, is refused."""
+    config = {"name": "gqn", "image_size": 32, "encoder": "points", "num_points": 3, "r_channels": 18, "num_steps": 1}
+    model, statistics = build_model(**config), points_statistics()
+    for told, name in ((None, "r_place_directions"), ("places", "r_place_directions"), ("all", "r_directions")):
+        reading = SceneEncoder(model, statistics, told=told).reading
+        assert reading.directions is statistics[name]
+    without = {key: value for key, value in statistics.items() if key != "r_place_directions"}
+    assert SceneEncoder(model, without).reading.directions is statistics["r_directions"]
+    with pytest.raises(ValueError, match="does not tell places"):
+        SceneEncoder(model, without, told="places")
+    with pytest.raises(ValueError, match="null or one of all, places, got 'colours'"):
+        SceneEncoder(model, statistics, told="colours")

@@ -133,6 +133,7 @@ class PlanReading:
     plan_width_m: float
     frames = ("camera", "world")
     standardised = False  # 0 says "not seen"
+    num_places = 0
 
     def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
         """Maps sums [N, C, n, n] and viewpoints [N, 7] to [N, C, n, n]."""

@@ -69,15 +69,20 @@ class PointReading:
     frames = ("world", "camera")
     standardised = True
 
+    @property
+    def num_places(self) -> int:
+        """Metres: x, y, z of each point."""
+        return 3 * self.num_points
+
     def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
         """Maps sums [N, R] and viewpoints [N, 7] to [N, R]."""
         read = read_points(r, self.num_points)
         if frame == "world":
             return read
         assert viewpoints is not None
-        places = read[:, : 3 * self.num_points].unflatten(1, (self.num_points, 3))
+        places = read[:, : self.num_places].unflatten(1, (self.num_points, 3))
         seen = places_from_camera(places, viewpoints)
-        return torch.cat([seen.flatten(1), read[:, 3 * self.num_points :]], dim=1)
+        return torch.cat([seen.flatten(1), read[:, self.num_places :]], dim=1)
 
 
 def places_from_camera(places_w: Tensor, v: Tensor) -> Tensor:
@@ -104,7 +109,7 @@ class PointEncoder(nn.Module):
         num_points: int,
         fovy_deg: float,
         depths_m: tuple[float, float],
-        features: int = 48,
+        features: int = 32,
     ):
         super().__init__()
         if r_channels < POINT_ENTRIES * num_points + 2:

@@ -16,12 +16,15 @@ class Reading(Protocol):
     Attributes:
         frames: reference frames that it knows, "world" and "camera"; the first is the usual one.
         standardised: whether each entry, in the usual frame, is to be shifted and scaled by its statistics over views.
+        num_places: entries, the first of a vector, that say where things are; 0 where it does not tell them apart.
     """
 
     @property
     def frames(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def standardised(self) -> bool: ...  # noqa: D102
+    @property
+    def num_places(self) -> int: ...  # noqa: D102
 
     def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
         """Maps r [N, *representation_shape] and viewpoints [N, 7] (frame "camera") to what is said, of r's shape."""
