@@ -32,8 +32,8 @@ COLOURS = {
 }
 LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-."}
 """By the last word of a label; all others are drawn through."""
-BEHIND = (0, (1, 1.2))
-"""Line style of the runs behind: dotted, finer than matplotlib's own."""
+BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5))}
+"""Line styles of those labels where they stand behind: dots, closer or further apart."""
 OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
 LABELS = {
     "oracle": "true state (oracle)",
@@ -85,10 +85,11 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
     unknown = [name for name in {**cells, **behind} if name not in COLOURS]
     colours = COLOURS | {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
     for name, runs in cells.items():
-        look = {"color": colours[name], "linestyle": LINE_STYLES.get(name.rpartition("_")[2], "-")}
+        look = {"color": colours[name], "linestyle": _line_style(name)}
         _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), rng)
     for name, runs in behind.items():
-        _draw_behind(panel, comparison, runs, axis, colours[name], LABELS.get(name, name))
+        dots = {"color": colours[name], "linestyle": BEHIND[_line_style(name)]}
+        _draw_behind(panel, comparison, runs, axis, dots, LABELS.get(name, name))
     references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
     for reference in references:
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
@@ -101,6 +102,10 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rn
     else:
         panel.legend(fontsize=7, frameon=False)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _line_style(name: str) -> str:
+    return LINE_STYLES.get(name.rpartition("_")[2], "-")
 
 
 def _has_legend_beside(comparison: Comparison) -> bool:
@@ -126,9 +131,9 @@ def _draw_cell(
         panel.fill_between(grid, *percentile_interval(samples), color=look["color"], alpha=0.18, linewidth=0)
 
 
-def _draw_behind(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, colour: str, label: str) -> None:
+def _draw_behind(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str) -> None:
     """Draws each run dotted and pale below the curves, all under one name."""
-    look: dict = {"color": colour, "linestyle": BEHIND, "linewidth": 0.9, "alpha": 0.6, "zorder": 1}
+    look = look | {"linewidth": 0.9, "alpha": 0.6, "zorder": 1}
     for run in runs:
         panel.plot(getattr(run, axis), comparison.score(run.returns), **look)
     panel.plot([], [], **look, label=f"{label}, behind")
