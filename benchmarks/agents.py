@@ -2,8 +2,8 @@
 
     python benchmarks/agents.py [table.csv]
 
-JacoReach seen by the moving camera at 64x64, 16 environments, PPO's settings from `agent=ppo` for everybody; rollouts
-and updates are timed, evaluations are not. Everybody's pictures are drawn by this package's renderer: drawn at MuJoCo's
+JacoReach seen by the moving camera at 64x64, PPO's settings and number of environments from `agent=ppo` for everybody (a
+`SubprocVecEnv` has 16 processes and environments, with as many steps between updates in all); rollouts and updates are timed, evaluations are not. Everybody's pictures are drawn by this package's renderer: drawn at MuJoCo's
 default quality they would cost the others some fifty times as much. On one core all environments are in one process; on
 two, ours are in two workers that draw into shared memory, and Stable-Baselines3's in whichever of its own two ways was
 faster, `DummyVecEnv` or `SubprocVecEnv`. "No agent" draws a picture at every step of random actions.
@@ -40,7 +40,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from gqn_rl import load_encoder
-from gqn_rl.agents.training import new_ppo
+from gqn_rl.agents.training import arguments_of, new_ppo
 from gqn_rl.envs import renderer
 from gqn_rl.envs.jaco_reach import JacoReachEnv
 from gqn_rl.representation import SceneEncoder
@@ -52,6 +52,7 @@ NO_AGENT, GQN = "no agent", "gqn"
 RIVALS = ("SB3 CnnPolicy, DummyVecEnv", "SB3 CnnPolicy, SubprocVecEnv")
 CONTESTANTS = (NO_AGENT, GQN, "oracle", "pixels", *RIVALS)
 CORES = (1, 2)
+MOST_PROCESSES = 16
 REPEATS, UPDATES = 3, 4
 PARTS = ("physics", "rendering", "encoding", "policy", "update", "the rest")
 
@@ -79,10 +80,12 @@ def picture_env() -> gym.Env:
 def rival(name: str) -> PPO:
     """Builds Stable-Baselines3's PPO with CnnPolicy and its standard vector environments."""
     num_envs, settings = settings_of("pixels")
-    net_arch = settings.pop("net_arch")
-    starts: list[Callable[[], gym.Env]] = [picture_env] * num_envs
-    envs = DummyVecEnv(starts) if name == RIVALS[0] else SubprocVecEnv(starts, start_method="spawn")
-    return PPO("CnnPolicy", envs, policy_kwargs={"net_arch": net_arch}, seed=0, **settings)
+    if name == RIVALS[0]:
+        envs: VecEnv = DummyVecEnv([picture_env] * num_envs)
+    else:
+        settings["n_steps"] *= num_envs // MOST_PROCESSES
+        envs = SubprocVecEnv([picture_env] * MOST_PROCESSES, start_method="spawn")
+    return PPO(**arguments_of(settings, envs.observation_space) | {"policy": "CnnPolicy", "env": envs, "seed": 0})
 
 
 def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int]:
@@ -98,7 +101,7 @@ def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int
             for _ in range(num_steps // envs.num_envs):
                 envs.step(np.stack([envs.action_space.sample() for _ in range(envs.num_envs)]))
 
-        return step, envs, 1024
+        return step, envs, 2048
     else:
         model = new_ppo(our_envs(name, cores), settings_of(name)[1], seed=0)
     assert model.env is not None

@@ -226,7 +226,7 @@ def _new_or_resumed(
 ) -> BaseAlgorithm:
     """Returns the checkpoint's model with the random states it had, or a new one; either way with fresh episodes."""
     checkpoint = folder / files.CHECKPOINT_FILE
-    arguments = _arguments(settings, space)
+    arguments = arguments_of(settings, space)
     if algorithm is A3C:
         arguments["monitor_file"] = folder / files.MONITOR_FOLDER / "0.monitor.csv"
     if checkpoint.exists():
@@ -247,7 +247,7 @@ def _new_or_resumed(
 def new_ppo(envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
     """Returns the untrained PPO that `train` begins with, for those who time or vary it."""
     choose_matmul()
-    model = _built(PPO, envs, _arguments(settings, envs.observation_space), seed)
+    model = _built(PPO, envs, arguments_of(settings, envs.observation_space), seed)
     speed_up(model)
     return model
 
@@ -260,7 +260,7 @@ def _built(algorithm: type[Any], envs: Any, arguments: Mapping[str, Any], seed: 
         raise ValueError(f"`agent.settings` holds what {algorithm.__name__} does not take: {error}.") from error
 
 
-def _arguments(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
+def arguments_of(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
     """Turns the settings of a config into arguments of an algorithm that sees observations of `space`."""
     settings = dict(settings)
     policy = "MultiInput" if isinstance(space, gym.spaces.Dict) else "Mlp"
