@@ -2,10 +2,11 @@
 
     python benchmarks/agents.py [table.csv]
 
-JacoReach seen by the moving camera at 64x64, PPO's settings and number of environments from `agent=ppo` for everybody (a
-`SubprocVecEnv` has 16 processes and environments, with as many steps between updates in all); rollouts and updates are timed, evaluations are not. Everybody's pictures are drawn by this package's renderer: drawn at MuJoCo's
-default quality they would cost the others some fifty times as much. On one core all environments are in one process; on
-two, ours are in two workers that draw into shared memory, and Stable-Baselines3's in whichever of its own two ways was
+JacoReach seen by the moving camera at 64x64, PPO's settings and number of environments from `agent=ppo` for everybody
+(a `SubprocVecEnv` has 16 processes and environments, with as many steps between updates in all); rollouts and updates
+are timed, evaluations are not. Everybody's pictures are drawn by this package's renderer: drawn at MuJoCo's default
+quality they would cost the others some fifty times as much. On one core all environments are in one process; on two,
+ours are in two workers that draw into shared memory, and Stable-Baselines3's in whichever of its own two ways was
 faster, `DummyVecEnv` or `SubprocVecEnv`. "No agent" draws a picture at every step of random actions.
 
 Every run is a process of its own, bound to its cores, after an update that is not timed; everybody takes turns, and the
