@@ -118,16 +118,22 @@ class JacoScene(MujocoScene):
         self.sample_start(rng)
         self._wander(rng)
 
-    def sample_start(self, rng: np.random.Generator) -> None:
-        """Draws room, posture and target anew, as an episode begins."""
-        self.model.geom_matid[self._floor] = self.model.material(f"floor_{rng.integers(len(FLOOR_COLOURS))}").id
-        self.model.geom_matid[self._walls] = self.model.material(f"wall_{rng.integers(len(WALL_COLOURS))}").id
-        colour = list(TARGET_COLOURS.values())[rng.integers(len(TARGET_COLOURS))]
-        self.model.geom_rgba[self._target_geom, :3] = colour
+    def sample_start(self, rng: np.random.Generator, looks: str = "random") -> None:
+        """Draws posture and target anew, as an episode begins, and with looks="random" all colours too."""
+        if looks == "random":
+            self._paint(*(int(rng.integers(len(pool))) for pool in (FLOOR_COLOURS, WALL_COLOURS, TARGET_COLOURS)))
+        else:
+            self._paint(0, 0, 0)
         mujoco.mj_resetData(self.model, self.data)
         self._sample_posture(rng)
         self._sample_target(rng)
         mujoco.mj_forward(self.model, self.data)
+
+    def _paint(self, floor: int, wall: int, target: int) -> None:
+        """Gives floor, walls and target the colours of these numbers."""
+        self.model.geom_matid[self._floor] = self.model.material(f"floor_{floor}").id
+        self.model.geom_matid[self._walls] = self.model.material(f"wall_{wall}").id
+        self.model.geom_rgba[self._target_geom, :3] = list(TARGET_COLOURS.values())[target]
 
     def _sample_posture(self, rng: np.random.Generator) -> None:
         """Draws joint angles until the hand is inside its workspace and no link is below the floor."""

@@ -1,4 +1,4 @@
-"""JacoReachEnv: move the hand to the target and stay there, by joint velocities; a new room every episode."""
+"""JacoReachEnv: move the hand to the target and stay there, by joint velocities; a new target every episode."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class JacoReachEnv(gymnasium.Env):
     Args:
         action: "discrete" or "continuous".
         joints: 6 (the arm) or 9 (arm and fingers).
+        looks: "same" for the same floor, walls and red target in every episode, "random" for any of the colours that
+            encoders are pretrained on.
         render_mode: None, "rgb_array" or "human" (opens a window).
         scene: keyword arguments of `JacoScene`.
     """
@@ -42,6 +44,7 @@ class JacoReachEnv(gymnasium.Env):
         self,
         action: str = "discrete",
         joints: int = 6,
+        looks: str = "same",
         render_mode: str | None = None,
         scene: dict[str, Any] | None = None,
     ):
@@ -49,6 +52,8 @@ class JacoReachEnv(gymnasium.Env):
             raise ValueError(f"`action` must be 'discrete' or 'continuous', got {action!r}.")
         if joints not in (6, 9):
             raise ValueError(f"`joints` must be 6 (the arm) or 9 (with fingers), got {joints!r}.")
+        if looks not in ("same", "random"):
+            raise ValueError(f"`looks` must be 'same' or 'random', got {looks!r}.")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"`render_mode` must be None, 'human' or 'rgb_array', got {render_mode!r}.")
         self.render_mode = render_mode
@@ -71,16 +76,16 @@ class JacoReachEnv(gymnasium.Env):
         )
         size = len(self.observation_names)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self._num_joints = joints
+        self._num_joints, self._looks = joints, looks
         self._num_actions = 0
         self._window: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Draws a new room, posture and target."""
+        """Draws a new posture and target."""
         super().reset(seed=seed)
-        self.scene.sample_start(self.np_random)
+        self.scene.sample_start(self.np_random, self._looks)
         self._num_actions = 0
         if self.render_mode == "human":
             self.render()

@@ -109,7 +109,7 @@ class PointEncoder(nn.Module):
         num_points: int,
         fovy_deg: float,
         depths_m: tuple[float, float],
-        features: int = 32,
+        features: int = 48,
     ):
         super().__init__()
         if r_channels < POINT_ENTRIES * num_points + 2:
