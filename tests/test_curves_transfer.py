@@ -18,8 +18,16 @@ def test_transfer_and_what_is_kept_worked_by_hand(tmp_path):
     (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
     assert (row.camera, row.repr, row.evaluated_from, row.seeds) == ("moving", "gqn", "heldout", 2)
     assert row.own == pytest.approx((75, 50, 100))
-    assert row.final == pytest.approx((35, 10, 60))
+    assert row.other == pytest.approx((35, 10, 60))
     assert row.kept == pytest.approx((35 / 75, 0.2, 0.6))  # a seed stays with itself: never 10 / 100 nor 60 / 50
+
+
+def test_a_share_is_of_the_same_models_own_score(tmp_path):
+    """Still learning, it ends at 25: 21 from elsewhere is 80 % of that, though 107 % of its final score, 20's."""
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    write_transfer(write_run(tmp_path, "gqn", [5, 15, 20, 25]), {"heldout": 21.0})
+    (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
+    assert (row.own.value, row.kept.value) == (100.0, pytest.approx(0.8))
 
 
 def test_nothing_is_kept_of_what_was_not_learnt(tmp_path):
@@ -27,11 +35,11 @@ def test_nothing_is_kept_of_what_was_not_learnt(tmp_path):
     write_transfer(write_run(tmp_path, "gqn", [5, 5.8, 5.8, 5.8]), {"heldout": 5.6})
     with pytest.warns(UserWarning, match="no oracle run"):
         (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
-    assert row.final.value == pytest.approx(5.6)
+    assert row.other.value == pytest.approx(5.6)
     assert np.isnan(row.kept.value)
     write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
     (row,) = measure_transfer(the_comparison(tmp_path), np.random.default_rng(0))
-    assert row.final.value == pytest.approx(3.0)
+    assert row.other.value == pytest.approx(3.0)
     assert np.isnan(row.kept.value)
 
 
@@ -47,14 +55,14 @@ def test_the_zero_shot_table_has_a_row_for_each_agent_and_columns_for_each_camer
     lines = (tmp_path / "t.md").read_text().splitlines()
     start = lines.index("### Zero-shot: trained on one camera, evaluated from another") + 2
     assert [lines[start].split(" | ")[3], *lines[start].split(" | ")[4::2]] == [
-        *("own camera, final score", "from fixed", "from heldout", "from moving")
+        *("own camera, last score", "from fixed", "from heldout", "from moving")
     ]
     fixed = "| fixed | gqn | 1 or 2 | 75.0 [50.0, 100.0] | – | – | 25.0 | 50% | 37.5 [0.0, 75.0] | 50% [0%, 75%] |"
     assert lines[start + 2 : start + 4] == [fixed, "| moving | gqn | 1 | 50.0 | 40.0 | 80% | – | – | – | – |"]
     write_csv(tmp_path / "transfer.csv", transfers)
     with (tmp_path / "transfer.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["camera"], row["evaluated_from"], float(row["final"])) for row in rows] == [
+    assert [(row["camera"], row["evaluated_from"], float(row["other"])) for row in rows] == [
         *(("fixed", "heldout", 25.0), ("fixed", "moving", 37.5), ("moving", "fixed", 40.0))
     ]
 

@@ -63,8 +63,8 @@ def test_plot_draws_runs_behind_and_writes_the_zero_shot_table(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout
     assert done.stdout.split()[-1] == "figures/transfer.csv"
-    assert "jaco,ppo,moving,gqn,heldout,1,50.0," in (tmp_path / "figures/transfer.csv").read_text()
-    assert "| moving | gqn | 1 | 50.0 | 16.7 | 33% |" in (tmp_path / "figures/table.md").read_text()
+    assert "jaco,ppo,moving,gqn,heldout,1,66.66" in (tmp_path / "figures/transfer.csv").read_text()
+    assert "| moving | gqn | 1 | 66.7 | 16.7 | 25% |" in (tmp_path / "figures/table.md").read_text()
     assert "oracle,1," not in (tmp_path / "figures/table.csv").read_text()
 
 

@@ -97,7 +97,7 @@ def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
 def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
     """Returns the lines of the zero-shot table: a row for each agent, two columns for each camera."""
     cameras = sorted({row.evaluated_from for row in rows})
-    header = ["trained on", "repr", "seeds", f"own camera, final {score}"]
+    header = ["trained on", "repr", "seeds", f"own camera, last {score}"]
     header += [column for camera in cameras for column in (f"from {camera}", f"from {camera}, kept")]
     body = []
     for camera, name in dict.fromkeys((row.camera, row.repr) for row in rows):
@@ -106,12 +106,12 @@ def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
         cells.append(_show(next(iter(seen.values())).own, "{:.1f}".format))
         for other in cameras:
             found = seen.get(other)
-            cells += [_show(found.final, "{:.1f}".format), _show(found.kept, "{:.0%}".format)] if found else ["–", "–"]
+            cells += [_show(found.other, "{:.1f}".format), _show(found.kept, "{:.0%}".format)] if found else ["–", "–"]
         body.append(cells)
     title = "### Zero-shot: trained on one camera, evaluated from another"
     note = (
-        f"- From another camera: one evaluation of the last model, not trained there. Kept: that {score} divided by "
-        f"the same seeds' from their own camera; – where the latter is not above {LEARNT:.0f}, or not a score."
+        f"- The last model, evaluated once from each camera. Kept: its {score} from there divided by the same seeds' "
+        f"from their own camera; – where the latter is not above {LEARNT:.0f}, or not a score."
     )
     return [title, "", *_table(header, body), "", note]
 

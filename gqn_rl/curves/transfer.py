@@ -1,7 +1,8 @@
 """Zero-shot transfer: how agents that were trained on one camera do from another, without training there.
 
-Each agent was evaluated once from the other camera, with the model of its last evaluation. The oracle sees no camera
-and has no row.
+Each agent was evaluated once from the other camera, with the model of its last evaluation. What it keeps is a share of
+that model's own evaluation, not of the final score: the mean of the last ones would mix in other models. The oracle
+sees no camera and has no row.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ class TransferRow:
         camera: trained on.
         evaluated_from: another camera.
         seeds: how many agents were evaluated from there.
-        own: final score from the camera trained on, of all agents that were evaluated from any other.
-        final: score from the other camera (a return when there is no oracle).
-        kept: `final` divided by the same agents' final score from their own camera; NaN where that is not above
-            `LEARNT`.
+        own: score of the last evaluation from the camera trained on, of all agents that were evaluated from any other.
+        other: score of the same model from the other camera (a return, as `own`, when there is no oracle).
+        kept: `other` divided by what the same agents have from their own camera; NaN where that is not above `LEARNT`.
     """
 
     env: str
@@ -37,7 +37,7 @@ class TransferRow:
     evaluated_from: str
     seeds: int
     own: Estimate
-    final: Estimate
+    other: Estimate
     kept: Estimate
 
 
@@ -47,25 +47,28 @@ def measure_transfer(comparison: Comparison, rng: np.random.Generator) -> list[T
     for camera in comparison.cameras:
         for name, runs in comparison.cells(camera).items():
             transferred = [run for run in runs if run.transfer.keys() - {camera} and name != ORACLE]
-            others = sorted({other for run in transferred for other in run.transfer} - {camera})
-            own = estimate(iqm, [comparison.final_scores(transferred)], rng) if transferred else UNDEFINED
-            for other in others:
-                seen = [run for run in transferred if other in run.transfer]
-                final, kept = _final_and_kept(comparison, seen, other, rng)
-                key = (comparison.env, comparison.agent, camera, name, other)
-                rows.append(TransferRow(*key, seeds=len(seen), own=own, final=final, kept=kept))
+            own = estimate(iqm, [_own_scores(comparison, transferred)], rng) if transferred else UNDEFINED
+            for elsewhere in sorted({other for run in transferred for other in run.transfer} - {camera}):
+                seen = [run for run in transferred if elsewhere in run.transfer]
+                other, kept = _other_and_kept(comparison, seen, elsewhere, rng)
+                key = (comparison.env, comparison.agent, camera, name, elsewhere)
+                rows.append(TransferRow(*key, seeds=len(seen), own=own, other=other, kept=kept))
     return rows
 
 
-def _final_and_kept(
+def _own_scores(comparison: Comparison, runs: list[Run]) -> np.ndarray:
+    return comparison.score(np.array([run.returns[-1] for run in runs]))
+
+
+def _other_and_kept(
     comparison: Comparison, runs: list[Run], camera: str, rng: np.random.Generator
 ) -> tuple[Estimate, Estimate]:
-    """Returns `TransferRow.final` and `TransferRow.kept`; a seed's two scores are resampled together."""
+    """Returns `TransferRow.other` and `TransferRow.kept`; a seed's two scores are resampled together."""
     scores = comparison.score(np.array([run.transfer[camera] for run in runs]))
-    final = estimate(iqm, [scores], rng)
+    other = estimate(iqm, [scores], rng)
     if comparison.oracle_return is None:
-        return final, UNDEFINED
-    return final, estimate(_share_kept, [np.column_stack([scores, comparison.final_scores(runs)])], rng)
+        return other, UNDEFINED
+    return other, estimate(_share_kept, [np.column_stack([scores, _own_scores(comparison, runs)])], rng)
 
 
 def _share_kept(pairs: np.ndarray) -> float:
