@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The comparison of Fig. 5: every run, figure and table of results/agents and results/figures for Jaco.
+#
+#     studies/jaco.sh                  everything, one run after the other
+#     studies/jaco.sh gqn pixels      these parts alone; parts may run side by side, one a core
+#
+# A finished run is passed over and an interrupted one goes on, so the same line may be given again and again.
+# RUNS is the folder for the runs, SEEDS the seeds: SEEDS=0,1 studies/jaco.sh gqn
+set -euo pipefail
+
+runs=${RUNS:-runs/jaco_study}
+seeds=${SEEDS:-0,1,2,3,4}
+python=${PYTHON:-python}
+
+# multirun <folder> <arguments of train_agent>: one run for each combination of the values between commas
+multirun() {
+  local folder=$1
+  shift
+  "$python" -m gqn_rl.train_agent -m env=jaco gif=false "seed=$seeds" "$@" \
+    "run_dir=$runs/$folder/\${repr.name}_\${camera.name}_\${agent.name}_seed\${seed}$variant"
+}
+
+# What each representation is worth to PPO under each camera, and from the other cameras without training.
+ppo="total_steps=300000 eval_every=10000 workers=0 threads=1"
+oracle() { multirun main repr=oracle $ppo; }
+gqn() { multirun main repr=gqn camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
+pixels() { multirun main repr=pixels camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
+random_encoder() { multirun main repr=random_encoder camera=moving,fixed,heldout $ppo; }
+
+# The paper's agent, on the moving camera.
+a3c() { multirun main agent=a3c repr=oracle,gqn,pixels camera=moving total_steps=2000000 eval_every=50000; }
+
+# The same hyper-parameters for r and pixels: the thin lines of Fig. 5.
+grid() {
+  for rate in 2e-4 5e-4 1e-3; do
+    for entropy in 1e-4 1e-3 1e-2; do
+      variant="_lr${rate}_entropy${entropy}" SEEDS=0 multirun grid repr=gqn,pixels camera=moving,fixed \
+        "agent.settings.learning_rate=$rate" "agent.settings.ent_coef=$entropy" $ppo
+    done
+  done
+}
+
+# Does it help r to look back four steps, to be trained on by the agent, or to stand beside the joints' angles?
+extras() { multirun extras repr=gqn_window camera=moving $ppo; }
+
+# results/: what plot and the README need of each run.
+collect() {
+  for run in "$runs"/main/*/; do
+    mkdir -p "results/agents/$(basename "$run")"
+    for file in run.json eval.csv transfer.csv; do
+      [ ! -f "$run$file" ] || cp "$run$file" "results/agents/$(basename "$run")/"
+    done
+  done
+  "$python" -m gqn_rl.plot runs=results/agents out=results/figures
+}
+
+variant=
+for part in "${@:-oracle gqn pixels random_encoder a3c grid extras collect}"; do
+  for name in $part; do "$name"; done
+done
