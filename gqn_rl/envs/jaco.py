@@ -46,6 +46,8 @@ HAND_HEIGHT_M = (0.12, 0.75)
 ACTION_S = 0.1  # how long an agent holds the joints' speeds
 EPISODE_ACTIONS = 50
 LONGEST_HOLD = 15  # actions for which a random scene's arm goes on as it was going
+REACHING_SHARE = 0.5  # of random scenes: the arm has been heading for the target
+GUESSES = 6  # directions of which an arm that heads for the target takes the best
 # Where the target may be: distance from the arm's axis, and height of its centre when it floats, m.
 TARGET_AXIS_DISTANCE_M = (0.3, 0.6)
 TARGET_HEIGHT_M = (TARGET_RADIUS_M, 0.6)
@@ -146,17 +148,30 @@ class JacoScene(MujocoScene):
                 return
 
     def _wander(self, rng: np.random.Generator) -> None:
-        """Moves the joints at full speed, back, forth or not at all, for as many actions as an episode may have had."""
+        """Moves the joints at full speed, back, forth or not at all, for as many actions as an episode may have had.
+
+        Half of the arms move at random, each direction for a while; the others roughly towards the target.
+        """
         speed = np.where(np.arange(len(ARM_JOINTS)) < 3, LARGE_ACTUATOR["speed"], SMALL_ACTUATOR["speed"])
-        joints, hold = self._joint_addresses[: len(ARM_JOINTS)], rng.integers(1, LONGEST_HOLD, endpoint=True)
+        reaching, hold = rng.random() < REACHING_SHARE, rng.integers(1, LONGEST_HOLD, endpoint=True)
         for action in range(rng.integers(EPISODE_ACTIONS, endpoint=True)):
-            if action % hold == 0:
-                direction = rng.integers(-1, 1, len(joints), endpoint=True)
             before = self.data.qpos.copy()
-            self.data.qpos[joints] += direction * speed * ACTION_S
-            mujoco.mj_kinematics(self.model, self.data)
+            if reaching:
+                directions = rng.integers(-1, 1, (GUESSES, len(speed)), endpoint=True)
+                moved = [(self._move(before, direction * speed), direction) for direction in directions]
+                direction = min(moved, key=lambda pair: pair[0])[1]
+            elif action % hold == 0:
+                direction = rng.integers(-1, 1, len(speed), endpoint=True)
+            self._move(before, direction * speed)
             self.stop_at_floor(before)
         mujoco.mj_forward(self.model, self.data)
+
+    def _move(self, qpos: np.ndarray, speed: np.ndarray) -> float:
+        """Puts the arm where the joints' `speed` [6], rad/s, takes it from `qpos`; returns the target's distance, m."""
+        self.data.qpos[:] = qpos
+        self.data.qpos[self._joint_addresses[: len(speed)]] += speed * ACTION_S
+        mujoco.mj_kinematics(self.model, self.data)
+        return float(np.linalg.norm(self.target_w - self.hand_w))
 
     def stop_at_floor(self, before: np.ndarray) -> None:
         """Puts the arm back to the positions `before`, at rest, if hand or a link came below the floor."""
@@ -205,7 +220,7 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        settings = {"target_on_floor": self.target_on_floor, "postures": "moments of episodes"}
+        settings = {"target_on_floor": self.target_on_floor, "postures": "moments of episodes, half of them reaching"}
         return {**super().describe(), **settings, "meshes": describe_meshes(self.meshes)}
 
 
