@@ -232,6 +232,17 @@ def test_unknown_ppo_settings_are_named(tmp_path):
         train(tmp_path, 32, settings={"n_step": 4})
 
 
+@pytest.mark.parametrize(("name", "kind"), [("relu", torch.nn.ReLU), ("tanh", torch.nn.Tanh)])
+def test_the_activation_is_the_one_that_is_named(name, kind):
+    """Between all layers of SB3's policy; an unknown one is refused with those that are known."""
+    envs = DummyVecEnv([Recall])
+    policy = training.new_ppo(envs, {"activation": name, "net_arch": [8, 8], "device": "cpu"}, seed=0).policy
+    layers = [*policy.mlp_extractor.policy_net, *policy.mlp_extractor.value_net]
+    assert sum(isinstance(layer, kind) for layer in layers) == 4 and len(layers) == 8
+    with pytest.raises(ValueError, match=r"`agent.settings.activation` must be one of relu, tanh, got 'sine'"):
+        training.new_ppo(envs, {"activation": "sine"}, seed=0)
+
+
 def test_a_rollout_shows_the_outside_and_the_agents_view(tmp_path):
     """One row of panels for the oracle, two where the agent has a camera; one frame a step."""
     from PIL import Image

@@ -49,13 +49,15 @@ def test_hand_and_target_stay_in_their_workspaces_and_no_link_below_the_floor(sc
 
 
 def test_random_scenes_are_moments_of_episodes(scene):
-    """200 moments: arms go where no episode starts, but no link goes below the floor; the target stays in its ring."""
-    rng, heights_m = np.random.default_rng(0), []
+    """200 moments: arms go where no episode starts, many to the target, but none below the floor; targets stay put."""
+    rng, heights_m, distances_m = np.random.default_rng(0), [], []
     for _ in range(200):
         scene.sample(rng)
         assert scene.data.xpos[1:, 2].min() >= 0.0
         assert TARGET_AXIS_DISTANCE_M[0] <= np.hypot(*scene.target_w[:2]) <= TARGET_AXIS_DISTANCE_M[1]
         heights_m.append(scene.hand_w[2])
+        distances_m.append(np.linalg.norm(scene.target_w - scene.hand_w))
+    assert np.quantile(distances_m, 0.15) < 0.1 and np.median(distances_m) > 0.3
     assert 0.0 <= min(heights_m) < HAND_HEIGHT_M[0]
     assert max(heights_m) > HAND_HEIGHT_M[1]
 

@@ -76,7 +76,20 @@ def test_episodes_are_truncated_after_50_actions_and_never_terminated():
     assert [truncated for _, truncated in ends] == [False] * 49 + [True]
 
 
-def test_every_episode_has_a_new_room_and_the_same_seed_the_same_one():
+@pytest.mark.parametrize(("looks", "num_colours"), [("same", 1), ("random", 6)])
+def test_the_target_is_red_unless_looks_are_random(looks, num_colours):
+    """40 episodes show one colour of the target, or all six; floor and walls likewise."""
+    env, seen = JacoReachEnv(looks=looks), set()
+    for seed in range(40):
+        env.reset(seed=seed)
+        seen.add(tuple(env.model.geom_rgba[env.model.geom("target").id, :3].round(2)))
+    assert len(seen) == num_colours
+    if looks == "same":
+        red, green, blue = seen.pop()
+        assert red > 2 * max(green, blue)
+
+
+def test_every_episode_is_another_one_and_the_same_seed_the_same():
     """States differ between resets and agree between equal seeds."""
     env = JacoReachEnv()
     first, _ = env.reset(seed=5)
@@ -124,6 +137,7 @@ def test_human_mode_shows_a_window_that_closes(monkeypatch):
     [
         ({"action": "torque"}, "`action` must be 'discrete' or 'continuous', got 'torque'"),
         ({"joints": 7}, "`joints` must be 6"),
+        ({"looks": "red"}, "`looks` must be 'same' or 'random', got 'red'"),
         ({"render_mode": "ansi"}, "`render_mode` must be None"),
     ],
 )
