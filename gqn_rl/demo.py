@@ -43,29 +43,26 @@ class Size:
     pretrain: tuple[str, ...]
     agents: tuple[str, ...]
     steps: int
-    oracle_steps: int
 
 
 FULL = Size(
     data=("num_scenes=3000", "held_out_scenes=250", "views_per_scene=8"),
     pretrain=(
-        "model=gqn_small",
-        "train.total_steps=1200",
-        "train.lr_steps=1200",
-        "train.sigma_steps=800",
-        "train.warmup_steps=1000",
-        "train.eval_every=600",
+        "model=gqn_quick",
+        "train.total_steps=1500",
+        "train.lr_steps=1500",
+        "train.sigma_steps=1300",
+        "train.warmup_steps=1300",
+        "train.eval_every=750",
     ),
     agents=("eval_every=5000",),
-    steps=50_000,
-    oracle_steps=100_000,
+    steps=80_000,
 )
 QUICK = Size(
     data=("num_scenes=64", "held_out_scenes=16", "views_per_scene=5"),
     pretrain=("model=gqn_debug", "train.total_steps=20"),
-    agents=("eval_every=1024", "eval_episodes=2"),
-    steps=1024,
-    oracle_steps=1024,
+    agents=("eval_every=2048", "eval_episodes=2"),
+    steps=2048,
 )
 
 
@@ -103,7 +100,7 @@ def agent_command(out: Path, representation: str, encoder: Path, size: Size) -> 
     is_oracle = representation == "oracle"
     words = ["env=jaco", f"repr={representation}"] + ["camera=moving"] * (not is_oracle) + ["agent=ppo"]
     words += [f"encoder={encoder}"] * (representation == "gqn")
-    words += [f"total_steps={size.oracle_steps if is_oracle else size.steps}", *size.agents]
+    words += [f"total_steps={size.steps}", *size.agents]
     return _module("train_agent", *words, f"run_dir={_run_folder(out, representation)}")
 
 

@@ -2,7 +2,7 @@
 # The comparison of Fig. 5: every run, figure and table of results/agents and results/figures for Jaco.
 #
 #     studies/jaco.sh                  everything, one run after the other
-#     studies/jaco.sh gqn pixels      these parts alone; parts may run side by side, one a core
+#     studies/jaco.sh gqn pixels       these parts alone; parts may run side by side, one a core
 #
 # A finished run is passed over and an interrupted one goes on, so the same line may be given again and again.
 # RUNS is the folder for the runs, SEEDS the seeds: SEEDS=0,1 studies/jaco.sh gqn
@@ -21,11 +21,11 @@ multirun() {
 }
 
 # What each representation is worth to PPO under each camera, and from the other cameras without training.
-ppo="total_steps=300000 eval_every=10000 workers=0 threads=1"
+ppo="total_steps=300000 eval_every=20000 workers=0 threads=1"
 oracle() { multirun main repr=oracle $ppo; }
 gqn() { multirun main repr=gqn camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
 pixels() { multirun main repr=pixels camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
-random_encoder() { multirun main repr=random_encoder camera=moving,fixed,heldout $ppo; }
+random_encoder() { multirun main repr=random_encoder encoder=jaco camera=moving,fixed,heldout $ppo; }
 
 # The paper's agent, on the moving camera.
 a3c() { multirun main agent=a3c repr=oracle,gqn,pixels camera=moving total_steps=2000000 eval_every=50000; }
@@ -33,15 +33,18 @@ a3c() { multirun main agent=a3c repr=oracle,gqn,pixels camera=moving total_steps
 # The same hyper-parameters for r and pixels: the thin lines of Fig. 5.
 grid() {
   for rate in 2e-4 5e-4 1e-3; do
-    for entropy in 1e-4 1e-3 1e-2; do
-      variant="_lr${rate}_entropy${entropy}" SEEDS=0 multirun grid repr=gqn,pixels camera=moving,fixed \
+    for entropy in 1e-3 1e-2; do
+      seeds=0 variant="_lr${rate}_entropy${entropy}" multirun grid repr=gqn,pixels camera=moving \
         "agent.settings.learning_rate=$rate" "agent.settings.ent_coef=$entropy" $ppo
     done
   done
 }
 
-# Does it help r to look back four steps, to be trained on by the agent, or to stand beside the joints' angles?
-extras() { multirun extras repr=gqn_window camera=moving $ppo; }
+# Does r gain from the last four views, and who can do without the room always looking the same?
+extras() {
+  multirun main repr=gqn_window camera=moving $ppo
+  multirun looks repr=gqn,pixels,oracle camera=moving 'task={looks: random}' $ppo
+}
 
 # results/: what plot and the README need of each run.
 collect() {
@@ -55,6 +58,6 @@ collect() {
 }
 
 variant=
-for part in "${@:-oracle gqn pixels random_encoder a3c grid extras collect}"; do
-  for name in $part; do "$name"; done
+for part in ${*:-oracle gqn pixels random_encoder a3c grid extras collect}; do
+  "$part"
 done

@@ -20,7 +20,7 @@ def test_quick_demo_makes_everything_it_names_and_does_it_once(tmp_path, capfd):
         assert (tmp_path / path).stat().st_size > 0
     oracle = demo.agent_command(tmp_path, "oracle", tmp_path / "pretrain", demo.QUICK)
     demo.run_side_by_side({"oracle": oracle})
-    assert "is finished: 1024 environment steps" in capfd.readouterr().out
+    assert "is finished: 2048 environment steps" in capfd.readouterr().out
 
 
 def test_an_encoder_that_ships_takes_the_place_of_pretraining(tmp_path, monkeypatch, capsys):
@@ -53,4 +53,4 @@ def test_the_oracle_is_trained_without_settings_that_have_no_effect(tmp_path):
     """It looks through no camera and has no encoder, so its command names neither."""
     words = demo.agent_command(tmp_path, "oracle", tmp_path / "encoder", demo.FULL)
     assert not any(word.startswith(("camera=", "encoder=")) for word in words)
-    assert f"total_steps={demo.FULL.oracle_steps}" in words
+    assert f"total_steps={demo.FULL.steps}" in words
