@@ -71,6 +71,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
+    files.write_run(folder, {"pretraining": pretraining_cost(make.keywords["encoder"])})
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
     how |= {key: settings[key] for key in limits}
@@ -140,6 +141,16 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")
     return encoder
+
+
+def pretraining_cost(encoder: SceneEncoder | None) -> str:
+    """Returns what a representation was trained on, in words; nothing for one that was not."""
+    facts = {} if encoder is None else encoder.metadata
+    if "dataset" not in facts:
+        return ""
+    data = facts["dataset"]
+    scenes = data["num_scenes"]["train"]
+    return f"{facts['step']:,} steps on {scenes * data['views_per_scene']:,} pictures of {scenes:,} scenes."
 
 
 def warn_of_another_camera(encoder: SceneEncoder, name: str, task: Task) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl.agents import run_folder as files
+from gqn_rl.representation import load_encoder, random_encoder
+from gqn_rl.train_agent import pretraining_cost
 
 CHOICES = [
     *("gqn", "gqn_episode", "gqn_pixels", "gqn_window", "oracle", "pixels", "pixels_stack"),
@@ -84,6 +87,13 @@ def test_memory_rivals_run_in_a_maze(tmp_path, words):
     assert f"repr={run['repr']}" == words[0] and (run["repr_settings"].get("stack") == 4) == ("stack" in words[0])
     with open(tmp_path / "run" / files.EVAL_FILE, newline="") as file:
         assert int(list(csv.DictReader(file))[-1]["env_steps"]) >= 64
+
+
+def test_what_r_cost_is_said_of_pretrained_encoders_alone():
+    """The one that ships counts its steps, pictures and scenes; an untrained network and the true state cost nothing."""
+    cost = pretraining_cost(load_encoder("jaco"))
+    assert re.fullmatch(r"[\d,]+ steps on 409,600 pictures of 40,960 scenes\.", cost)
+    assert pretraining_cost(None) == pretraining_cost(random_encoder(load_encoder("jaco").metadata["model"], 0)) == ""
 
 
 @pytest.mark.slow
