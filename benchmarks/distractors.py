@@ -5,12 +5,12 @@
 The agent sees JacoReach's true state as an r of one view would tell it: hand and target in the world, blurred in every
 frame by 6 and 4 cm, and three joints' angles, blurred by 0.25. Beside them stand entries that are drawn anew at every
 reset and stay the same through the episode, as the colours of a room do. Everything else is `agent=ppo`'s for Jaco, or
-what the second table varies. One run each: differences below 2 are chance.
+what a row's settings vary. One run each: differences below 2 are chance.
 """
 
 from __future__ import annotations
 
-import csv
+import pathlib
 import sys
 from typing import Any
 
@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.evaluate import run_episodes
+from gqn_rl.maps.statistics import write_rows
 from gqn_rl.wrappers import make_vec_env
 
 HAND_M, TARGET_M, ANGLE = 0.06, 0.04, 0.25
@@ -72,7 +73,6 @@ def returns(count: int, **changes: Any) -> list[float]:
     """Trains with `count` distractors and changed settings; returns the mean returns of the evaluations."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         agent: Any = OmegaConf.to_container(compose("train_agent", ["repr=gqn"]).agent)
-    changes = dict(changes)
     num_envs = changes.pop("num_envs", agent["num_envs"])
     envs, eval_envs = (
         Distracted(make_vec_env("gqn_rl/JacoReach-v0", "oracle", num_envs=n, seed=0), count)
@@ -87,20 +87,17 @@ def returns(count: int, **changes: Any) -> list[float]:
 
 
 def main() -> None:
-    """Prints both tables and writes them."""
+    """Prints the table and writes it."""
     torch.set_num_threads(1)
     trials = [(count, BEST) for count in DISTRACTORS] + [(DISTRACTORS[-1], name) for name in SETTINGS if name != BEST]
     columns = [f"return after {step:,} steps" for step in range(EVALUATE_EVERY, STEPS + 1, EVALUATE_EVERY)]
     rows = []
     for count, name in trials:
-        rows.append(dict(zip(columns, returns(count, **SETTINGS[name]), strict=True)))
-        rows[-1] = {"distractors": count, "settings": name} | {key: round(value, 2) for key, value in rows[-1].items()}
+        found = [round(value, 2) for value in returns(count, **SETTINGS[name])]
+        rows.append({"distractors": count, "settings": name, **dict(zip(columns, found, strict=True))})
         print(*rows[-1].values(), sep="  ", flush=True)
     if len(sys.argv) > 1:
-        with open(sys.argv[1], "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(pathlib.Path(sys.argv[1]), rows)
 
 
 if __name__ == "__main__":

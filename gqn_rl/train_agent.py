@@ -62,6 +62,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     facts = {key: settings[key] for key in ("seed", "encoder", "task")}
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
+    facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
 
@@ -71,7 +72,6 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
-    files.write_run(folder, {"pretraining": pretraining_cost(make.keywords["encoder"])})
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
     how |= {key: settings[key] for key in limits}

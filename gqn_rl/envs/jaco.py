@@ -158,8 +158,7 @@ class JacoScene(MujocoScene):
             before = self.data.qpos.copy()
             if reaching:
                 directions = rng.integers(-1, 1, (GUESSES, len(speed)), endpoint=True)
-                moved = [(self._move(before, direction * speed), direction) for direction in directions]
-                direction = min(moved, key=lambda pair: pair[0])[1]
+                direction = min(directions, key=lambda tried: self._move(before, tried * speed))
             elif action % hold == 0:
                 direction = rng.integers(-1, 1, len(speed), endpoint=True)
             self._move(before, direction * speed)
