@@ -62,6 +62,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     facts = {key: settings[key] for key in ("seed", "encoder", "task")}
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
+    facts |= {"told": settings["repr"].get("told")}
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
