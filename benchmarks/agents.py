@@ -42,6 +42,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from gqn_rl import load_encoder
 from gqn_rl.agents.training import arguments_of, new_ppo
+from gqn_rl.allocator import keep_freed_memory
 from gqn_rl.envs import renderer
 from gqn_rl.envs.jaco_reach import JacoReachEnv
 from gqn_rl.representation import SceneEncoder
@@ -69,7 +70,8 @@ def our_envs(repr: str, cores: int) -> VecEnv:
     """Makes the environments of `train_agent`."""
     num_envs, _ = settings_of(repr)
     encoder = load_encoder("jaco") if repr == "gqn" else None
-    return make_vec_env(ENV_ID, repr, CAMERA, encoder, num_envs=num_envs, num_workers=default_workers(num_envs, cores))
+    num_workers = 0 if repr == "oracle" else default_workers(num_envs, cores)
+    return make_vec_env(ENV_ID, repr, CAMERA, encoder, num_envs=num_envs, num_workers=num_workers)
 
 
 def picture_env() -> gym.Env:
@@ -105,6 +107,8 @@ def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int
         return step, envs, 2048
     else:
         model = new_ppo(our_envs(name, cores), settings_of(name)[1], seed=0)
+        if name != "pixels":
+            torch.set_num_threads(1)  # as `train_agent` has it
     assert model.env is not None
     return model.learn, model.env, model.n_steps * model.n_envs
 
@@ -167,6 +171,8 @@ def one(what: str, cores: int) -> dict[str, float]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
+    if what not in RIVALS:
+        keep_freed_memory()
     return breakdown() if what == "breakdown" else time_one(what, cores)
 
 

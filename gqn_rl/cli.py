@@ -29,6 +29,7 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 import gqn_rl
+from gqn_rl.allocator import keep_freed_memory
 from gqn_rl.runlog import write_atomic
 
 PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_control", "hydra-core", "safetensors")
@@ -57,6 +58,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
             check_types(cfg, compose(config_name, _group_choices()))
+            keep_freed_memory()
             if "threads" in cfg:
                 use_threads(cfg.threads)
             main(cfg)

@@ -85,6 +85,11 @@ class SceneEncoder:
                 self.reading = DirectedReading(self.reading, *known, directions)
         self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
 
+    @property
+    def device(self) -> str:
+        """Kind of device that encodes, "cpu" or "cuda"."""
+        return self.module.mean.device.type
+
     @torch.inference_mode()
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Encodes each view on its own.
@@ -132,8 +137,7 @@ class SceneEncoder:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        on_cpu = self.module.mean.device.type == "cpu"
-        return self.__dict__ | {"module": self.module if on_cpu else copy.deepcopy(self.module).cpu()}
+        return self.__dict__ | {"module": self.module if self.device == "cpu" else copy.deepcopy(self.module).cpu()}
 
 
 def read(

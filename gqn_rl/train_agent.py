@@ -34,6 +34,7 @@ from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
+from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder
 
 
@@ -82,8 +83,12 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
             make_training_envs = functools.partial(make_training_envs, **client)
             model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
-        num_workers = default_workers(cfg.agent.num_envs, available_cores()) if cfg.workers is None else cfg.workers
+        num_workers = cfg.workers
+        if num_workers is None:  # a step of which nothing is drawn costs less than to ask a worker for it
+            num_workers = 0 if cfg.repr.kind == "oracle" else default_workers(cfg.agent.num_envs, available_cores())
         envs = make_training_envs(num_workers=num_workers, monitor_dir=folder / files.MONITOR_FOLDER)
+        if cfg.threads is None and num_workers and IMAGE not in getattr(envs.observation_space, "spaces", ()):
+            torch.set_num_threads(1)  # what is left here are small networks, which several threads slow down
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
     if cfg.gif:

@@ -15,6 +15,8 @@ from typing import Any, cast
 import torch
 import torch.multiprocessing
 
+from gqn_rl.allocator import keep_freed_memory
+
 STOP_S = 5.0
 """Seconds that a worker gets to end by itself before it is killed."""
 LAST_LINES = 12
@@ -143,6 +145,7 @@ class WorkerPool:
 def _run(connection: Connection, target: Target, arguments: tuple[Any, ...]) -> None:
     """Runs `target` in a worker process; an error is sent to the parent instead of printed."""
     torch.set_num_threads(1)  # several workers with several threads each fight for the cores
+    keep_freed_memory()
     try:
         target(connection, *arguments)
     except Exception as error:

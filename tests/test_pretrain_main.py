@@ -18,7 +18,7 @@ from gqn_rl.pretrain.settings import TrainSettings
 from tests.fake_scene import FakeScene
 from tests.tiny_pretraining import IMAGE_SIZE, make_data
 
-PRESETS = ("gqn_paper", "gqn_small", "gqn_quick", "gqn_plan", "gqn_debug", "vae", "vae_debug")
+PRESETS = ("gqn_paper", "gqn_small", "gqn_points", "gqn_quick", "gqn_plan", "gqn_debug", "vae", "vae_debug")
 
 
 def configured(*overrides):

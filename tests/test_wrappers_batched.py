@@ -158,15 +158,26 @@ def test_a_stack_without_effect_is_refused(words):
 
 
 @pytest.mark.slow
-def test_workers_draw_what_one_process_draws():
-    """Spawned workers render the same views; the encoder runs in the main process."""
-    seen = []
+@pytest.mark.parametrize(("device", "encodes_here"), [("cpu", False), ("cuda", True)])
+def test_workers_see_what_one_process_sees(device, encodes_here):
+    """Spawned workers render and encode the same, ends of episodes too; an encoder on a GPU is left in this process."""
+    told, encoders = [], []
     for num_workers in (0, 2):
-        envs = make_vec_env("Reacher-v5", "gqn", CAMERA, FakeEncoder(), num_envs=2, seed=3, num_workers=num_workers)
-        envs.reset()
-        seen.append(envs.step(np.zeros((2, 2), np.float32))[0])
+        encoder = FakeEncoder()
+        encoder.device = device
+        words = {"num_workers": num_workers, "context": "episode", "env_kwargs": {"max_episode_steps": 2}}
+        envs = make_vec_env("Reacher-v5", "gqn", CAMERA, encoder, num_envs=3, seed=3, **words)
+        seen = [envs.reset()]
+        for _ in range(3):
+            observation, _, dones, infos = envs.step(np.zeros((3, 2), np.float32))
+            seen += [observation, *(infos[i]["terminal_observation"] for i in np.flatnonzero(dones))]
         envs.close()
-    assert_same(*seen)
+        told.append(seen)
+        encoders.append(encoder)
+    assert [len(seen) for seen in told] == [7, 7]
+    for one, other in zip(*told, strict=True):
+        assert_same(one, other)
+    assert (encoders[1].num_calls > 0) == encodes_here
 
 
 def test_random_views_are_varied_and_repeatable():

@@ -18,8 +18,7 @@ from gqn_rl.wrappers.representation import Viewpoint
 class GQNVecEnv(VecEnvWrapper):
     """GQNObservationWrapper for Stable-Baselines3's vector environments; terminal observations are encoded too.
 
-    The encoder runs in the main process alone, whatever the environments' workers. Arguments as for
-    `GQNObservationWrapper`, but `viewpoint` can only be a constant.
+    Arguments as for `GQNObservationWrapper`, but `viewpoint` can only be a constant.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def make_vec_env(
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
-    """Makes `num_envs` environments for Stable-Baselines3, seeded `seed`, `seed + 1`, …; one encoder reads them all.
+    """Makes `num_envs` environments for Stable-Baselines3, seeded `seed`, `seed + 1`, ….
 
     Args:
         env_id: the task's Gymnasium id.
@@ -76,8 +76,8 @@ def make_vec_env(
         encoder: as for `make_env`.
         num_envs: number of environments side by side.
         seed: of the first environment.
-        num_workers: processes that share the environments (`SharedMemoryVecEnv`), 0 steps all in this one; the encoder
-            is in this one either way.
+        num_workers: processes that share the environments (`SharedMemoryVecEnv`), 0 steps all in this one. Each encodes
+            what its own see, unless the encoder is on a GPU: that one stays in this process.
         monitor_dir: folder of Stable-Baselines3's monitor files, appended to where they exist; None writes none.
         size: as for `make_env`.
         stack: with repr="pixels", how many of the newest pictures and viewpoints are seen at once, the oldest first:
@@ -95,10 +95,17 @@ def make_vec_env(
     make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
     starts: list[Callable[[], gym.Env]] = [functools.partial(_monitored, make, file) for file in files]
-    envs = _in_workers(starts, min(num_workers, num_envs), make) if num_workers else DummyVecEnv(starts)
+
+    def encoded(envs: VecEnv) -> VecEnv:
+        return envs if encoder is None else GQNVecEnv(envs, encoder, **representation)
+
+    if num_workers == 0:
+        envs = encoded(DummyVecEnv(starts))
+    elif getattr(encoder, "device", "cpu") == "cpu":
+        envs = _in_workers(starts, min(num_workers, num_envs), make, encoded)
+    else:
+        envs = encoded(_in_workers(starts, min(num_workers, num_envs), make))
     envs.seed(seed)
-    if encoder is not None:
-        return GQNVecEnv(envs, encoder, **representation)
     return VecFrameStack(envs, stack) if stack > 1 else envs
 
 
@@ -174,8 +181,14 @@ def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None)
     return Monitor(make(), None if file is None else str(file), override_existing=False)
 
 
-def _in_workers(starts: Sequence[Callable[[], gym.Env]], num_workers: int, make: Callable[[], gym.Env]) -> VecEnv:
+def _in_workers(
+    starts: Sequence[Callable[[], gym.Env]],
+    num_workers: int,
+    make: Callable[[], gym.Env],
+    wrap: Callable[[VecEnv], VecEnv] | None = None,
+) -> VecEnv:
     """Starts worker processes; one environment is made here too, and closed, to learn its spaces."""
-    env = make()
-    env.close()
-    return SharedMemoryVecEnv(starts, num_workers, env.observation_space, env.action_space)
+    one: VecEnv = DummyVecEnv([make])
+    one = one if wrap is None else wrap(one)
+    one.close()
+    return SharedMemoryVecEnv(starts, num_workers, one.observation_space, one.action_space, wrap)

@@ -26,15 +26,16 @@ _Memory = Mapping[str, dict[str | None, np.ndarray]]
 class SharedMemoryVecEnv(VecEnv):
     """Stable-Baselines3's vector environment on `num_workers` spawned processes, each with an equal share.
 
-    Gives what `DummyVecEnv` gives, to the last bit. Pictures are written to shared memory by the process that draws
-    them and copied once by the reader; pipes carry rewards, ends and infos alone. Workers compute on one thread, ignore
-    Ctrl-C and end with this process; one that fails or is killed raises a ChildProcessError that says why.
+    Gives what `DummyVecEnv` gives, and what is in `wrap`. Workers write what they see to shared memory; pipes carry
+    rewards, ends and infos alone. Workers compute on one thread, ignore Ctrl-C and end with this process; one that
+    fails or is killed raises a ChildProcessError that says why.
 
     Args:
         env_fns: make the environments; they reach the workers by cloudpickle.
         num_workers: number of processes, at most one for each environment.
-        observation_space: of one environment: a Box, or a Dict of them.
+        observation_space: of one environment, as `wrap` leaves it: a Box, or a Dict of them.
         action_space: of one environment: a Box, Discrete, MultiDiscrete or MultiBinary.
+        wrap: what each worker wraps its own vector environment in, such as `GQNVecEnv`; it reaches them by cloudpickle.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class SharedMemoryVecEnv(VecEnv):
         num_workers: int,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
+        wrap: Callable[[VecEnv], VecEnv] | None = None,
     ):
         num_envs = len(env_fns)
         if not 1 <= num_workers <= num_envs:
@@ -56,7 +58,7 @@ class SharedMemoryVecEnv(VecEnv):
         self._shares = np.array_split(np.arange(num_envs), num_workers)
         self._worker_of = {int(i): worker for worker, share in enumerate(self._shares) for i in share}
         arguments = [
-            (CloudpickleWrapper([env_fns[i] for i in share]), int(share[0]), num_envs, spaces, memory)
+            (CloudpickleWrapper(([env_fns[i] for i in share], wrap)), int(share[0]), num_envs, spaces, memory)
             for share in self._shares
         ]
         self._pool = WorkerPool(_work, arguments.__getitem__, num_workers)
@@ -174,58 +176,59 @@ def default_workers(num_envs: int, num_cores: int) -> int:
 
 def _work(
     connection: Connection,
-    env_fns: CloudpickleWrapper,
+    begin: CloudpickleWrapper,
     first: int,
     num_envs: int,
     spaces: Mapping[str, gym.Space[Any]],
     memory: Mapping[str, Any],
 ) -> None:
     """Steps the environments `first`, `first + 1`, … until the pipe closes."""
-    envs = _Share(list(env_fns.var), first, _arrays(spaces, memory, num_envs))
-    orders: dict[str, Callable[[Any], Any]] = {_STEP: envs.step_in_place, _RESET: envs.reset_in_place, _CALL: envs.call}
+    env_fns, wrap = begin.var
+    share = _Share(DummyVecEnv(env_fns), wrap, first, _arrays(spaces, memory, num_envs))
+    orders: dict[str, Callable[[Any], Any]] = {_STEP: share.step, _RESET: share.reset, _CALL: share.call}
     with contextlib.suppress(EOFError):
         while True:
             name, payload = connection.recv()
             connection.send(orders[name](payload))
 
 
-class _Share(DummyVecEnv):
+class _Share:
     """A worker's environments, whose observations are written where the main process reads them."""
 
-    def __init__(self, env_fns: list[Callable[[], gym.Env]], first: int, memory: _Memory):
-        super().__init__(env_fns)
-        mine = slice(first, first + self.num_envs)
-        seen, self._last, actions = (
+    def __init__(self, envs: DummyVecEnv, wrap: Callable[[VecEnv], VecEnv] | None, first: int, memory: _Memory):
+        self._envs, self._wrapped = envs, envs if wrap is None else wrap(envs)
+        mine = slice(first, first + envs.num_envs)
+        self._seen, self._last, self._actions = (
             {key: array[mine] for key, array in memory[name].items()} for name in (_SEEN, _LAST, _ACTIONS)
         )
-        self.buf_obs = seen  # type: ignore[assignment]
-        self.actions = actions[None]
 
-    def step_in_place(self, _: None) -> tuple[list[float], list[bool], list[dict[str, Any]], list[dict[str, Any]]]:
+    def step(self, _: None) -> tuple[list[float], list[bool], list[dict[str, Any]], list[dict[str, Any]]]:
         """Takes the actions in shared memory; returns rewards, ends, infos and those of resets."""
-        rewards, dones, infos = self.step_wait()[1:]
+        seen, rewards, dones, infos = self._wrapped.step(self._actions[None])
+        _write(self._seen, ..., seen)
         for i in np.flatnonzero(dones):
-            last = infos[i].pop(_LAST)
-            for key, array in self._last.items():
-                array[i] = last if key is None else last[key]
-        return rewards.tolist(), dones.tolist(), infos, self.reset_infos
+            _write(self._last, i, infos[i].pop(_LAST))
+        return rewards.tolist(), dones.tolist(), infos, self._envs.reset_infos
 
-    def reset_in_place(self, begins: tuple[list[int | None], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def reset(self, begins: tuple[list[int | None], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Begins episodes with seeds and options; returns the infos."""
-        self._seeds, self._options = begins
-        self.reset()
-        return self.reset_infos
+        self._envs._seeds, self._envs._options = begins
+        _write(self._seen, ..., self._wrapped.reset())
+        return self._envs.reset_infos
 
     def call(self, order: tuple[str, tuple[Any, ...], dict[str, Any]]) -> Any:
         """Calls a method of `DummyVecEnv`; what it raises is returned, for the main process to raise."""
         method, args, kwargs = order
         try:
-            return getattr(self, method)(*args, **kwargs)
+            return getattr(self._envs, method)(*args, **kwargs)
         except Exception as error:
             return error
 
-    def _obs_from_buf(self) -> None:  # type: ignore[override]
-        """Copies nothing: the main process does."""
+
+def _write(memory: Mapping[str | None, np.ndarray], index: Any, seen: Any) -> None:
+    """Writes observations, of all environments or of one, to shared memory."""
+    for key, array in memory.items():
+        array[index] = seen if key is None else seen[key]
 
 
 def _arrays(spaces: Mapping[str, gym.Space[Any]], memory: Mapping[str, Any], num_envs: int) -> _Memory:
