@@ -130,6 +130,14 @@ def test_a_finished_agent_is_evaluated_from_other_cameras_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_is_not_continued_on_another_part_of_r(tmp_path):
+    """What the agent is told of r is a setting of the run as every other; the default is not the word `all`."""
+    assert train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL).returncode == 0
+    other = train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL, "total_steps=128", "repr.told=all")
+    assert other.returncode == 1 and "was begun with told=None, got all" in other.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [True, False])
 def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, served):
     """The word agent=a3c changes the agent; what encodes for its workers is a setting; the folder is alike."""
