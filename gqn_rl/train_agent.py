@@ -37,6 +37,9 @@ from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder
 
+FINETUNED = "finetuned"
+"""Kind of a representation that goes on learning as a part of the agent's network, which sees pictures."""
+
 
 @command("train_agent")
 def main(cfg: DictConfig) -> None:
@@ -59,7 +62,15 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
+    if cfg.repr.kind == FINETUNED and cfg.agent.name != "ppo":
+        raise ValueError(
+            f"repr={cfg.repr.name} needs agent=ppo, whose network the encoder becomes a part of, got {cfg.agent.name}."
+        )
     make = environments(cfg, cfg.camera.name)
+    outside = make_task(cfg.env.name, settings["env"]["scene"], "fixed").camera
+    drawn = {"render_mode": "rgb_array"} if isinstance(outside, str) else {}  # Gymnasium's renderer needs a display
+    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
+
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     facts = {key: settings[key] for key in ("seed", "encoder", "task")}
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
@@ -67,16 +78,14 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
-
-    outside = make_task(cfg.env.name, settings["env"]["scene"], "fixed").camera
-    drawn = {"render_mode": "rgb_array"} if isinstance(outside, str) else {}  # Gymnasium's renderer needs a display
-    eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
     how |= {key: settings[key] for key in limits}
+    if cfg.repr.kind == FINETUNED:
+        how["settings"] |= {"encoder": make.keywords["encoder"]}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
     if cfg.agent.name == "a3c":
         with encoding_server(make.keywords["encoder"] if cfg.agent.encoding_server else None) as client:
@@ -104,7 +113,7 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     task = make_task(cfg.env.name, scene, camera)
     env_kwargs = {**task.env_kwargs, **settings["task"]}
     encoder = None
-    if cfg.repr.kind in ("gqn", "vae"):
+    if cfg.repr.kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(cfg)
         warn_of_another_camera(encoder, camera, task)
     elif cfg.repr.kind == "random_encoder":
@@ -117,7 +126,7 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     return functools.partial(
         make_vec_env,
         env_id=task.env_id,
-        repr=cfg.repr.kind,
+        repr="pixels" if cfg.repr.kind == FINETUNED else cfg.repr.kind,
         camera=task.camera,
         encoder=encoder,
         env_kwargs=env_kwargs,

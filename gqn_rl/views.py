@@ -16,6 +16,8 @@ VIEWPOINT = "viewpoint"
 """Observation key of the camera's viewpoint, float32 [7]."""
 REPRESENTATION = "representation"
 """Observation key of the scene representation r, float32."""
+PROPRIOCEPTION = "proprioception"
+"""Observation key of what a body knows of itself without looking, float32 [n]."""
 
 VIEWPOINT_SIZE = 7
 POSE_CONVENTION = "x y z sin_yaw cos_yaw sin_pitch cos_pitch"

@@ -40,9 +40,11 @@ grid() {
   done
 }
 
-# Does r gain from the last four views, and who can do without the room always looking the same?
+# Does r gain from the last four views, from what the arm feels, or from learning on, and who can do without the room
+# always looking the same?
 extras() {
-  multirun main repr=gqn_window camera=moving $ppo
+  multirun main repr=gqn_window,gqn_joints,pixels_joints camera=moving $ppo
+  seeds=0 multirun main repr=gqn_finetuned camera=moving agent.settings.n_epochs=3 $ppo
   multirun looks repr=gqn,pixels,oracle camera=moving 'task={looks: random}' $ppo
 }
 

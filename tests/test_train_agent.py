@@ -17,7 +17,8 @@ from gqn_rl.representation import load_encoder, random_encoder
 from gqn_rl.train_agent import pretraining_cost
 
 CHOICES = [
-    *("gqn", "gqn_episode", "gqn_pixels", "gqn_window", "oracle", "pixels", "pixels_stack"),
+    *("gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window"),
+    *("oracle", "pixels", "pixels_joints", "pixels_stack"),
     *("random_encoder", "random_encoder_episode", "vae"),
 ]
 SMALL = [
@@ -51,7 +52,8 @@ def test_presets_are_known_representations_under_names_of_their_own():
         "gqn": ("gqn", "current"), "gqn_episode": ("gqn", "episode"), "gqn_window": ("gqn", "window"),
         "random_encoder": ("random_encoder", "current"), "random_encoder_episode": ("random_encoder", "episode"),
         "oracle": ("oracle", None), "pixels": ("pixels", None), "pixels_stack": ("pixels", None),
-        "gqn_pixels": ("gqn", "episode"), "vae": ("vae", "current"),
+        "gqn_pixels": ("gqn", "episode"), "vae": ("vae", "current"), "gqn_finetuned": ("finetuned", None),
+        "gqn_joints": ("gqn", "current"), "pixels_joints": ("pixels", None),
     }  # fmt: skip
     assert sorted(expected) == CHOICES
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
@@ -130,6 +132,20 @@ def test_a_finished_agent_is_evaluated_from_other_cameras_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("repr", ["gqn_joints", "pixels_joints", "gqn_finetuned"])
+def test_agents_that_feel_or_whose_encoder_learns_are_trained_and_loaded(tmp_path, repr):
+    """To the end, and again from the file: its own camera gives what the last evaluation gave."""
+    done = train_agent(tmp_path, f"repr={repr}", "gif=false", *SMALL, "transfer=[moving]")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / f"runs/agents/jaco/{repr}_moving_ppo_seed0"
+    returns = []
+    for name in (files.EVAL_FILE, files.TRANSFER_FILE):
+        with open(folder / name, newline="") as file:
+            returns.append(list(csv.DictReader(file))[-1]["returns"])
+    assert returns[0] == returns[1]
+
+
+@pytest.mark.slow
 def test_a_run_is_not_continued_on_another_part_of_r(tmp_path):
     """What the agent is told of r is a setting of the run as every other; the default is not the word `all`."""
     assert train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL).returncode == 0
@@ -156,6 +172,8 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
     (["repr=sound"], "Valid: gqn, gqn_episode"),
     (["env=rooms"], "`env` must be a scene with a task, one of ['jaco', 'maze'], got 'rooms'."),
     (["camera=side"], "Valid: fixed, heldout, moving"),
+    (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo"),
+    (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
 ])  # fmt: skip
 def test_mistakes_end_in_one_sentence_and_leave_no_run(tmp_path, words, message):

@@ -145,11 +145,27 @@ def test_keys_are_left_out_or_kept_as_asked():
     (lambda: GQNObservationWrapper(reacher(), "nowhere.safetensors"), "is no encoder"),
     (lambda: make_env("Reacher-v5", "sound", FIXED), "`repr` must be one of"),
     (lambda: make_env("Reacher-v5", "gqn", FIXED), "`encoder` must be given with repr='gqn'"),
+    (lambda: make_env("Reacher-v5", "pixels", FIXED, proprioception=["sin_"]), "no `observation_names`"),
 ])  # fmt: skip
 def test_mistakes_are_named(make, message):
     """Each mistake is one clear ValueError."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("repr", ["pixels", "gqn"])
+def test_proprioception_is_part_of_the_true_state_and_of_nothing_else(repr):
+    """The joints as the oracle has them, beside the picture or r; hand and target are not told."""
+    names = make_env("gqn_rl/JacoReach-v0", "oracle").unwrapped.observation_names
+    joints = [i for i, name in enumerate(names) if name.startswith(("sin_", "cos_"))]
+    assert 0 < len(joints) < len(names)
+    words = {"camera": "moving", "encoder": FakeEncoder(), "size": SIZE, "proprioception": ["sin_", "cos_"]}
+    env = make_env("gqn_rl/JacoReach-v0", repr, **words)
+    check_env(env, skip_render_check=True)
+    told, seen = (e.reset(seed=5)[0] for e in (make_env("gqn_rl/JacoReach-v0", "oracle"), env))
+    np.testing.assert_array_equal(seen["proprioception"], told[joints])
+    assert set(seen) == {"proprioception", "viewpoint", "image" if repr == "pixels" else "representation"}
 
 
 @pytest.mark.filterwarnings("ignore")

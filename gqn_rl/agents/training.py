@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.networks import GQNExtractor
 from gqn_rl.agents.recurrent import RecurrentPPO
 from gqn_rl.agents.speed import choose_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
@@ -57,8 +58,9 @@ def train(
         algorithm: one of `ALGORITHMS`.
         envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
-        settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, and `falling`,
-            names of settings that fall linearly to 0, may stand beside them.
+        settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, `encoder`, with
+            which PPO's network begins and which learns on, and `falling`, names of settings that fall linearly to 0,
+            may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
         eval_episodes: episodes of an evaluation.
@@ -270,6 +272,9 @@ def arguments_of(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any
         policy_kwargs["net_arch"] = list(settings.pop("net_arch"))
     if "activation" in settings:
         policy_kwargs["activation_fn"] = _activation(settings.pop("activation"))
+    if "encoder" in settings:
+        policy_kwargs["features_extractor_class"] = GQNExtractor
+        policy_kwargs["features_extractor_kwargs"] = {"encoder": settings.pop("encoder"), "freeze": False}
     if policy_kwargs:
         settings["policy_kwargs"] = policy_kwargs
     for name in settings.pop("falling", ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ import numpy as np
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.gymnasium_scene import check_mujoco
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, OffscreenRenderer, shared_renderer
-from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
+from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 
 _CAMERA_STREAM = 0xCA3E7A
 """Keeps a camera's random numbers apart from those that the environment draws from the same seed."""
@@ -49,6 +50,8 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
             (`env.unwrapped.cameras`, such as "fixed", "moving", "heldout"), or of a camera in its MJCF file.
             `GymnasiumScene(id).cameras` has such objects for an environment without cameras of its own.
         size: height and width of the picture in pixels.
+        proprioception: what the environment's own observation tells of the body, which is handed on: the beginnings of
+            names in `env.unwrapped.observation_names`, such as "sin_" and "cos_" of joints.
 
     Attributes:
         picture: the last picture, uint8 [size, size, 3], for whoever draws what the agent sees.
@@ -60,17 +63,24 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
     ((32, 32, 3), (7,))
     """
 
-    def __init__(self, env: gym.Env[Any, Any], camera: Camera | str, size: int = 64):
-        gym.utils.RecordConstructorArgs.__init__(self, camera=camera, size=size)
+    def __init__(
+        self, env: gym.Env[Any, Any], camera: Camera | str, size: int = 64, proprioception: Sequence[str] = ()
+    ):
+        gym.utils.RecordConstructorArgs.__init__(self, camera=camera, size=size, proprioception=proprioception)
         super().__init__(env)
         check_mujoco(env)
         if size < 1:
             raise ValueError(f"`size` must be at least 1 pixel, got {size}.")
         self.size = size
         self.camera = _find_camera(env.unwrapped, camera)
-        self.observation_space = gym.spaces.Dict(
-            {IMAGE: gym.spaces.Box(0, 255, (size, size, 3), np.uint8), VIEWPOINT: viewpoint_space()}
-        )
+        spaces: dict[str, gym.Space[Any]] = {
+            IMAGE: gym.spaces.Box(0, 255, (size, size, 3), np.uint8),
+            VIEWPOINT: viewpoint_space(),
+        }
+        self._felt = _entries(env.unwrapped, proprioception)
+        if self._felt:
+            spaces[PROPRIOCEPTION] = gym.spaces.Box(-np.inf, np.inf, (len(self._felt),), np.float32)
+        self.observation_space = gym.spaces.Dict(spaces)
         self.picture = np.zeros((size, size, 3), np.uint8)
         self._camera_rng = np.random.default_rng()
         self._renderer: OffscreenRenderer | None = None
@@ -82,7 +92,10 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         return super().reset(seed=seed, options=options)
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
-        """Returns {"image": uint8 [size, size, 3], "viewpoint": float32 [7]} of the environment's present state."""
+        """Returns {"image": uint8 [size, size, 3], "viewpoint": float32 [7]} of the environment's present state.
+
+        Where `proprioception` was asked for it is there too, float32 [n].
+        """
         env: Any = self.unwrapped
         pose = (
             self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
@@ -90,7 +103,8 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         if self._renderer is None:
             self._renderer = shared_renderer(env.model, self.size, self.size)
         self.picture = self._renderer.render(env.model, env.data, pose, self._fovy_deg)
-        return {IMAGE: self.picture, VIEWPOINT: pose.viewpoint}
+        seen = {IMAGE: self.picture, VIEWPOINT: pose.viewpoint}
+        return seen | {PROPRIOCEPTION: observation[self._felt].astype(np.float32)} if self._felt else seen
 
     @property
     def _fovy_deg(self) -> float:
@@ -102,6 +116,16 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_renderer": None}  # a renderer belongs to its process
+
+
+def _entries(env: Any, beginnings: Sequence[str]) -> list[int]:
+    """Returns which entries of the environment's observation have names that begin so."""
+    names = list(getattr(env, "observation_names", ()))
+    unknown = [beginning for beginning in beginnings if not any(name.startswith(beginning) for name in names)]
+    if unknown:
+        known = names or "none: this environment has no `observation_names`"
+        raise ValueError(f"`proprioception` must hold beginnings of names of {known}, got {unknown}.")
+    return [i for i, name in enumerate(names) if name.startswith(tuple(beginnings))]
 
 
 def _find_camera(env: Any, camera: Camera | str) -> Camera | ModelCamera:

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.representation import SceneEncoder, random_encoder
-from gqn_rl.views import IMAGE, VIEWPOINT, Views
+from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
 from gqn_rl.wrappers.batched import GQNVecEnv
 from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
@@ -33,6 +33,7 @@ def make_env(
     encoder: Encoder | str | None = None,
     *,
     size: int | None = None,
+    proprioception: Sequence[str] = (),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> gym.Env[Any, Any]:
@@ -44,11 +45,13 @@ def make_env(
         camera: see `CameraObservation`; repr="oracle" looks through none.
         encoder: the encoder of repr="gqn", "vae" or "random_encoder" (`untrained_encoder` makes the last).
         size: height and width of the pictures; by default the encoder's, or 64 without one.
+        proprioception: see `CameraObservation`; beside r it is seen too.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
     """
     encoder = _encoder_for(repr, encoder, representation)
-    env = _camera_env(env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
+    env = _camera_env(env_id, repr, camera, _picture_size(size, encoder), proprioception, env_kwargs or {})
+    representation = _keeping(representation, proprioception)
     return env if encoder is None else GQNObservationWrapper(env, encoder, **representation)
 
 
@@ -64,6 +67,7 @@ def make_vec_env(
     monitor_dir: str | pathlib.Path | None = None,
     size: int | None = None,
     stack: int = 1,
+    proprioception: Sequence[str] = (),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
@@ -82,6 +86,7 @@ def make_vec_env(
         size: as for `make_env`.
         stack: with repr="pixels", how many of the newest pictures and viewpoints are seen at once, the oldest first:
             images [H, W, 3 * stack] and viewpoints [7 * stack], 0 where the episode is younger.
+        proprioception: as for `make_env`.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNVecEnv`.
     """
@@ -92,7 +97,9 @@ def make_vec_env(
     if stack < 1 or (stack > 1 and repr != "pixels"):
         raise ValueError(f"`stack` must be 1, or more with repr='pixels', got {stack} with repr={repr!r}.")
     encoder = _encoder_for(repr, encoder, representation)
-    make = functools.partial(_camera_env, env_id, repr, camera, _picture_size(size, encoder), env_kwargs or {})
+    size = _picture_size(size, encoder)
+    make = functools.partial(_camera_env, env_id, repr, camera, size, proprioception, env_kwargs or {})
+    representation = _keeping(representation, proprioception)
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
     starts: list[Callable[[], gym.Env]] = [functools.partial(_monitored, make, file) for file in files]
 
@@ -140,7 +147,7 @@ def random_views(
     Returns:
         images uint8 [num_scenes, views_per_scene, size, size, 3], viewpoints float32 [num_scenes, views_per_scene, 7].
     """
-    env = _camera_env(env_id, "pixels", camera, size, env_kwargs or {})
+    env = _camera_env(env_id, "pixels", camera, size, (), env_kwargs or {})
     env.action_space.seed(seed)
     seen: list[dict[str, np.ndarray]] = []
     for scene in range(num_scenes):
@@ -168,12 +175,17 @@ def _picture_size(size: int | None, encoder: Encoder | None) -> int:
     return size or (64 if encoder is None else encoder.image_size)
 
 
+def _keeping(representation: dict[str, Any], proprioception: Sequence[str]) -> dict[str, Any]:
+    """Returns the arguments of `GQNObservationWrapper` that hand proprioception on."""
+    return representation | {"keep": [*representation.get("keep", ()), *[PROPRIOCEPTION][: len(proprioception)]]}
+
+
 def _camera_env(
-    env_id: str, repr: str, camera: Camera | str, size: int, env_kwargs: dict[str, Any]
+    env_id: str, repr: str, camera: Camera | str, size: int, proprioception: Sequence[str], env_kwargs: dict[str, Any]
 ) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
     env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
-    return env if repr == "oracle" else CameraObservation(env, camera, size)
+    return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception)
 
 
 def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None) -> Monitor:
