@@ -43,20 +43,32 @@ grid() {
 # Does r gain from the last four views, from what the arm feels, or from learning on, and who can do without the room
 # always looking the same?
 extras() {
-  multirun main repr=gqn_window,gqn_joints,pixels_joints camera=moving $ppo
-  seeds=0 multirun main repr=gqn_finetuned camera=moving agent.settings.n_epochs=3 $ppo
+  multirun extras repr=gqn_window,gqn_joints,pixels_joints camera=moving $ppo
+  seeds=0 multirun extras repr=gqn_finetuned camera=moving agent.settings.n_epochs=3 $ppo
   multirun looks repr=gqn,pixels,oracle camera=moving 'task={looks: random}' $ppo
 }
 
-# results/: what plot and the README need of each run.
-collect() {
-  for run in "$runs"/main/*/; do
-    mkdir -p "results/agents/$(basename "$run")"
+# keep <folder> <where>: of each run what plot and the README need
+keep() {
+  local run file
+  for run in "$runs/$1"/*/; do
+    [ -f "$run/eval.csv" ] || continue
+    mkdir -p "results/$2/$(basename "$run")"
     for file in run.json eval.csv transfer.csv; do
-      [ ! -f "$run$file" ] || cp "$run$file" "results/agents/$(basename "$run")/"
+      [ ! -f "$run$file" ] || cp "$run$file" "results/$2/$(basename "$run")/"
     done
   done
+}
+
+# results/, its figures and tables; curves of the grid and of the extras have the main ones behind them.
+collect() {
+  keep main agents
   "$python" -m gqn_rl.plot runs=results/agents out=results/figures
+  for folder in grid extras looks; do
+    keep "$folder" "$folder"
+    [ ! -d "results/$folder" ] ||
+      "$python" -m gqn_rl.plot "runs=results/$folder" behind=results/agents "out=results/figures/$folder"
+  done
 }
 
 variant=

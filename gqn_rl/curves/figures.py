@@ -23,16 +23,19 @@ COLOURS = {
     "gqn_window": "#56B4E9",
     "gqn_episode": "#0072B2",
     "gqn_pixels": "#56B4E9",
+    "gqn_joints": "#0072B2",
+    "gqn_finetuned": "#56B4E9",
     "pixels": "#D55E00",
     "pixels_stack": "#E69F00",
     "pixels_lstm": "#D55E00",
+    "pixels_joints": "#D55E00",
     "vae": "#009E73",
     "random_encoder": "#CC79A7",
     "random_encoder_episode": "#CC79A7",
 }
-LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-."}
+LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-.", "joints": ":"}
 """By the last word of a label; all others are drawn through."""
-BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5))}
+BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
 """Line styles of those labels where they stand behind: dots, closer or further apart."""
 OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
 LABELS = {
@@ -41,9 +44,12 @@ LABELS = {
     "gqn_window": "GQN, last 4 views",
     "gqn_episode": "GQN, all views since reset",
     "gqn_pixels": "raw pixels and GQN of all views",
+    "gqn_joints": "GQN and joint angles",
+    "gqn_finetuned": "GQN, learning on",
     "pixels": "raw pixels",
     "pixels_stack": "raw pixels, last 4",
     "pixels_lstm": "raw pixels, LSTM",
+    "pixels_joints": "raw pixels and joint angles",
     "vae": "VAE representation",
     "random_encoder": "untrained encoder",
     "random_encoder_episode": "untrained, all views since reset",
