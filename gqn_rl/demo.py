@@ -96,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def agent_command(out: Path, representation: str, encoder: Path, size: Size) -> list[str]:
-    """Returns the command line that trains one agent."""
+    """Returns the command line that trains one agent, on a core of its own: others train beside it."""
     is_oracle = representation == "oracle"
     words = ["env=jaco", f"repr={representation}"] + ["camera=moving"] * (not is_oracle) + ["agent=ppo"]
     words += [f"encoder={encoder}"] * (representation == "gqn")
-    words += [f"total_steps={size.steps}", *size.agents]
+    words += [f"total_steps={size.steps}", *size.agents, "threads=1", "workers=0"]
     return _module("train_agent", *words, f"run_dir={_run_folder(out, representation)}")
 
 

@@ -96,7 +96,8 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
         if num_workers is None:  # a step of which nothing is drawn costs less than to ask a worker for it
             num_workers = 0 if cfg.repr.kind == "oracle" else default_workers(cfg.agent.num_envs, available_cores())
         envs = make_training_envs(num_workers=num_workers, monitor_dir=folder / files.MONITOR_FOLDER)
-        if cfg.threads is None and num_workers and IMAGE not in getattr(envs.observation_space, "spaces", ()):
+        encodes = make.keywords["encoder"] is not None and num_workers == 0
+        if cfg.threads is None and not encodes and IMAGE not in getattr(envs.observation_space, "spaces", ()):
             torch.set_num_threads(1)  # what is left here are small networks, which several threads slow down
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
