@@ -13,7 +13,7 @@ bin := .venv/bin
 help: ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: venv opengl ## Data, a pretrained GQN, and PPO on it, in under 15 minutes on two cores.
+demo: venv opengl ## Data, a pretrained GQN, and PPO on it, in about five minutes on two free cores.
 	@$(bin)/python -m gqn_rl.demo
 
 test: lint types imports opengl ## Everything that continuous integration checks: lint, types, import contracts, all tests.

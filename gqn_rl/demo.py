@@ -1,6 +1,6 @@
 """The whole road on a small scale: pictures of Jaco scenes, a GQN, agents on three representations, and the curves.
 
-    python -m gqn_rl.demo              # some three minutes on two free cores; the same command continues
+    python -m gqn_rl.demo              # about five minutes on two free cores; the same command continues
     python -m gqn_rl.demo --quick      # about a minute: shows that everything runs, learns nothing
     python -m gqn_rl.demo --pretrain   # trains an encoder here even though one ships with the package
 
