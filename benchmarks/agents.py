@@ -70,7 +70,7 @@ def our_envs(repr: str, cores: int) -> VecEnv:
     """Makes the environments of `train_agent`."""
     num_envs, _ = settings_of(repr)
     encoder = load_encoder("jaco") if repr == "gqn" else None
-    num_workers = 0 if repr == "oracle" else default_workers(num_envs, cores)
+    num_workers = default_workers(num_envs, cores, draws=repr != "oracle")
     return make_vec_env(ENV_ID, repr, CAMERA, encoder, num_envs=num_envs, num_workers=num_workers)
 
 

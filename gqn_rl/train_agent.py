@@ -93,8 +93,8 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
             model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
         num_workers = cfg.workers
-        if num_workers is None:  # a step of which nothing is drawn costs less than to ask a worker for it
-            num_workers = 0 if cfg.repr.kind == "oracle" else default_workers(cfg.agent.num_envs, available_cores())
+        if num_workers is None:
+            num_workers = default_workers(cfg.agent.num_envs, available_cores(), draws=cfg.repr.kind != "oracle")
         envs = make_training_envs(num_workers=num_workers, monitor_dir=folder / files.MONITOR_FOLDER)
         encodes = make.keywords["encoder"] is not None and num_workers == 0
         if cfg.threads is None and not encodes and IMAGE not in getattr(envs.observation_space, "spaces", ()):

@@ -177,7 +177,8 @@ def _picture_size(size: int | None, encoder: Encoder | None) -> int:
 
 def _keeping(representation: dict[str, Any], proprioception: Sequence[str]) -> dict[str, Any]:
     """Returns the arguments of `GQNObservationWrapper` that hand proprioception on."""
-    return representation | {"keep": [*representation.get("keep", ()), *[PROPRIOCEPTION][: len(proprioception)]]}
+    kept = {"keep": [*representation.get("keep", ()), PROPRIOCEPTION]}
+    return representation | kept if proprioception else representation
 
 
 def _camera_env(

@@ -169,9 +169,12 @@ class SharedMemoryVecEnv(VecEnv):
         return parts.get(None, parts)
 
 
-def default_workers(num_envs: int, num_cores: int) -> int:
-    """Returns how many workers step `num_envs` environments best: one a core, none where there is one core alone."""
-    return 0 if num_cores == 1 else min(num_envs, num_cores)
+def default_workers(num_envs: int, num_cores: int, draws: bool = True) -> int:
+    """Returns how many workers step `num_envs` environments best: one a core, none where there is one core alone.
+
+    None either where no pictures are drawn: such a step costs less than to ask a worker for it.
+    """
+    return min(num_envs, num_cores) if draws and num_cores > 1 else 0
 
 
 def _work(
