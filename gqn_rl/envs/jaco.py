@@ -30,7 +30,7 @@ TIMESTEP_S = 0.01
 
 ROOM_HALF_SIZE_M = 2.2
 WALL_HEIGHT_M = 2.0
-TARGET_RADIUS_M = 0.12
+TARGET_RADIUS_M = 0.08
 
 # Joint angles as an episode starts, rad: any heading, other joints around Kinova's home posture, fingers anywhere.
 HOME_RAD = {"arm_joint_2": 2.54, "arm_joint_3": 4.22, "arm_joint_4": 1.14, "arm_joint_5": -2.30, "arm_joint_6": -2.02}
