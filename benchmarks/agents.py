@@ -41,6 +41,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from gqn_rl import load_encoder
+from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import arguments_of, new_ppo
 from gqn_rl.allocator import keep_freed_memory
 from gqn_rl.envs import renderer
@@ -107,8 +108,7 @@ def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int
         return step, envs, 2048
     else:
         model = new_ppo(our_envs(name, cores), settings_of(name)[1], seed=0)
-        if name != "pixels":
-            torch.set_num_threads(1)  # as `train_agent` has it
+        choose_threads(model.observation_space, encodes=name == GQN and cores == 1)
     assert model.env is not None
     return model.learn, model.env, model.n_steps * model.n_envs
 

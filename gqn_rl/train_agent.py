@@ -28,13 +28,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
+from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import train, transfer
 from gqn_rl.cli import available_cores, command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
-from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder
 
 FINETUNED = "finetuned"
@@ -96,9 +96,9 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
         if num_workers is None:
             num_workers = default_workers(cfg.agent.num_envs, available_cores(), draws=cfg.repr.kind != "oracle")
         envs = make_training_envs(num_workers=num_workers, monitor_dir=folder / files.MONITOR_FOLDER)
-        encodes = make.keywords["encoder"] is not None and num_workers == 0
-        if cfg.threads is None and not encodes and IMAGE not in getattr(envs.observation_space, "spaces", ()):
-            torch.set_num_threads(1)  # what is left here are small networks, which several threads slow down
+        if cfg.threads is None:
+            encodes = make.keywords["encoder"] is not None and num_workers == 0
+            choose_threads(envs.observation_space, encodes)
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
     if cfg.gif:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -15,3 +16,11 @@ def restore_logging(monkeypatch):
     for logger, level, disabled in before:
         logger.setLevel(level)
         logger.disabled = disabled
+
+
+@pytest.fixture
+def restore_threads():
+    """Gives torch its number of threads back after the test."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -9,7 +9,8 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 
-from gqn_rl.agents.speed import Choices, choose_matmul, speed_up
+from gqn_rl.agents.speed import Choices, choose_matmul, choose_threads, speed_up
+from gqn_rl.views import IMAGE
 from tests.tiny_envs import Echo
 
 SIZES = [3] * 4
@@ -80,3 +81,11 @@ def test_matrices_are_multiplied_in_float32():
     one, other = torch.randn(2, 100, 300, generator=torch.Generator().manual_seed(2)).unbind()
     exact = one.double() @ other.double().T
     assert (one @ other.T - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+@pytest.mark.parametrize(("sees", "encodes", "threads"), [("r", False, 1), ("r", True, 2), (IMAGE, False, 2)])
+def test_small_networks_alone_compute_on_one_thread(restore_threads, sees, encodes, threads):
+    """Who reads or encodes pictures keeps all threads."""
+    torch.set_num_threads(2)
+    choose_threads(gym.spaces.Dict({sees: gym.spaces.Box(0, 1, (3,))}), encodes)
+    assert torch.get_num_threads() == threads

@@ -181,14 +181,6 @@ def test_multirun_stops_at_an_error(run, capsys):
     assert error_of(capsys, run, "-m", "seed=1,2,3", action=refuse_two) == "Error: `seed` must not be 2."
 
 
-@pytest.fixture
-def restore_threads():
-    """Gives torch its number of threads back after the test."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_threads_are_shared_among_the_processes_of_torchrun(restore_threads, monkeypatch):
     """Two processes on one machine get half of its cores each, at least one."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -10,6 +10,8 @@ from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
+from gqn_rl.views import IMAGE
+
 _TRIAL_SIZE = 64
 """Rows, columns and depth of the product that the libraries are compared on."""
 _LARGEST_ERROR = 1e-5
@@ -62,6 +64,17 @@ def speed_up(model: OnPolicyAlgorithm) -> None:
     if isinstance(optimiser, torch.optim.Adam):
         for group in optimiser.param_groups:
             group["fused"] = True
+
+
+def choose_threads(observation_space: spaces.Space, encodes: bool) -> None:
+    """Keeps torch to one thread where all it computes here are small networks, which several threads slow down.
+
+    Args:
+        observation_space: of the policy; one that sees pictures keeps all threads.
+        encodes: whether this process encodes pictures too.
+    """
+    if not encodes and IMAGE not in getattr(observation_space, "spaces", ()):
+        torch.set_num_threads(1)
 
 
 def choose_matmul() -> None:
