@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from gqn_rl.curves.comparison import Comparison, final_value
+from gqn_rl.curves.comparison import Axis, Comparison, final_value
 from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import Estimate, estimate, first_crossing, iqm, mean_height
 
@@ -40,6 +40,7 @@ class Row:
         steps_of_pixels: environment steps until the IQM curve reaches `PIXELS_SHARE` % of what pixels end with;
             infinity when it never does, NaN where that score is not above `LEARNT`.
         gain_on_pixels: those steps of pixels divided by this row's; 0 when this row never gets there.
+        hours_gain_on_pixels: the same of wall-clock hours; NaN where the seeds of a row share no hour.
     """
 
     env: str
@@ -58,6 +59,7 @@ class Row:
     ratio_80: Estimate
     steps_of_pixels: Estimate
     gain_on_pixels: Estimate
+    hours_gain_on_pixels: Estimate
 
 
 def measure(comparison: Comparison, rng: np.random.Generator) -> list[Row]:
@@ -76,7 +78,8 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
     steps, ratios = {}, {}
     for level in LEVELS:
         steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, rng)
-    steps_of_pixels, gain_on_pixels = _against_pixels(comparison, cells, name, rng)
+    steps_of_pixels, gain_on_pixels = _against_pixels(comparison, cells, name, "env_steps", rng)
+    _, hours_gain_on_pixels = _against_pixels(comparison, cells, name, "hours", rng)
     early = grid <= max(horizon, grid[0])
     return Row(
         comparison.env,
@@ -93,6 +96,7 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
         **ratios,
         steps_of_pixels=steps_of_pixels,
         gain_on_pixels=gain_on_pixels,
+        hours_gain_on_pixels=hours_gain_on_pixels,
     )
 
 
@@ -102,46 +106,48 @@ def _steps_and_ratio(
     if comparison.oracle_return is None:
         return UNDEFINED, UNDEFINED
     grid, scores = comparison.curves(cells[name])
-    steps = estimate(partial(_steps_to, grid, level), [scores], rng)
+    steps = estimate(partial(_crossing, grid, level), [scores], rng)
     if name == comparison.reference or comparison.reference not in cells:
         return steps, UNDEFINED
     reference_grid, reference_scores = comparison.curves(cells[comparison.reference])
 
     def ratio(scores: np.ndarray, reference_scores: np.ndarray) -> float:
-        return ratio_of_steps(_steps_to(grid, level, scores), _steps_to(reference_grid, level, reference_scores))
+        return ratio_of_steps(_crossing(grid, level, scores), _crossing(reference_grid, level, reference_scores))
 
     return steps, estimate(ratio, [scores, reference_scores], rng)
 
 
 def _against_pixels(
-    comparison: Comparison, cells: dict, name: str, rng: np.random.Generator
+    comparison: Comparison, cells: dict, name: str, axis: Axis, rng: np.random.Generator
 ) -> tuple[Estimate, Estimate]:
-    """Returns `Row.steps_of_pixels` and `Row.gain_on_pixels`.
+    """Returns where a row crosses `PIXELS_SHARE` % of what pixels end with, and how many times as far pixels cross it.
 
     Each pixel run carries its final score as a last column, so every resample of them forms the level anew.
     """
     if comparison.oracle_return is None or PIXELS not in cells:
         return UNDEFINED, UNDEFINED
-    grid, scores = comparison.curves(cells[name])
-    pixel_grid, pixel_scores = comparison.curves(cells[PIXELS])
+    grid, scores = comparison.curves(cells[name], axis)
+    pixel_grid, pixel_scores = comparison.curves(cells[PIXELS], axis)
+    if min(len(grid), len(pixel_grid)) == 0:
+        return UNDEFINED, UNDEFINED
     pixels = np.column_stack([pixel_scores, comparison.final_scores(cells[PIXELS])])
 
     def level(pixels: np.ndarray) -> float:
         final = float(iqm(pixels[:, -1]))
         return PIXELS_SHARE / 100 * final if final > LEARNT else np.nan
 
-    def steps_of_pixels(pixels: np.ndarray) -> float:
-        return _steps_to(pixel_grid, level(pixels), pixels[:, :-1])
+    def pixels_cross(pixels: np.ndarray) -> float:
+        return _crossing(pixel_grid, level(pixels), pixels[:, :-1])
 
-    def steps(scores: np.ndarray, pixels: np.ndarray) -> float:
-        return _steps_to(grid, level(pixels), scores)
+    def cross(scores: np.ndarray, pixels: np.ndarray) -> float:
+        return _crossing(grid, level(pixels), scores)
 
     def gain(scores: np.ndarray, pixels: np.ndarray) -> float:
-        return ratio_of_steps(steps_of_pixels(pixels), steps(scores, pixels))
+        return ratio_of_steps(pixels_cross(pixels), cross(scores, pixels))
 
     if name == PIXELS:
-        return estimate(steps_of_pixels, [pixels], rng), UNDEFINED
-    return estimate(steps, [scores, pixels], rng), estimate(gain, [scores, pixels], rng)
+        return estimate(pixels_cross, [pixels], rng), UNDEFINED
+    return estimate(cross, [scores, pixels], rng), estimate(gain, [scores, pixels], rng)
 
 
 def ratio_of_steps(steps: float, reference_steps: float) -> float:
@@ -155,5 +161,5 @@ def ratio_of_steps(steps: float, reference_steps: float) -> float:
     return np.inf if reference_steps == 0 else steps / reference_steps
 
 
-def _steps_to(grid: np.ndarray, level: float, scores: np.ndarray) -> float:
+def _crossing(grid: np.ndarray, level: float, scores: np.ndarray) -> float:
     return first_crossing(grid, iqm(scores), level)

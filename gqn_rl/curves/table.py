@@ -59,7 +59,7 @@ def _section(comparison: Comparison, rows: list[Row], transfers: list[TransferRo
     body = [_cells(row, references.get(row.camera)) for row in rows]
     pixels = {row.camera: row for row in rows if row.repr == PIXELS}
     if pixels:
-        header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these"]
+        header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these", "pixels' hours / these"]
         body = [[*cells, *_cells_of_pixels(row, pixels.get(row.camera))] for row, cells in zip(rows, body, strict=True)]
     lines = [f"## {comparison.env}, {comparison.agent}", "", *_table(header, body), "", *_notes(comparison, rows)]
     if transfers:
@@ -81,17 +81,16 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
         _show(row.area, "{:.1f}".format),
         _show(row.success, "{:.0%}".format),
         *(_show(steps, _steps) for steps in (row.steps_50, row.steps_80)),
-        _ratio(row.ratio_50, row.num_steps, reference.steps_50.value if reference else None),
-        _ratio(row.ratio_80, row.num_steps, reference.steps_80.value if reference else None),
+        *(_ratio(row, reference, level) for level in LEVELS),
     ]
 
 
 def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
-    """Writes the two columns; a gain that is 0 because the budget ran out is at most pixels' steps / budget."""
-    gain = _show(row.gain_on_pixels, _decimals)
+    """Writes the three columns; a gain that is 0 because the budget ran out is at most pixels' steps / budget."""
+    gain, hours_gain = _show(row.gain_on_pixels, _decimals), _show(row.hours_gain_on_pixels, _decimals)
     if pixels and np.isinf(row.steps_of_pixels.value) and row.gain_on_pixels.value == 0:
-        gain = f"< {pixels.steps_of_pixels.value / row.num_steps:.2f}"
-    return [_show(row.steps_of_pixels, _steps), gain]
+        gain, hours_gain = f"< {pixels.steps_of_pixels.value / row.num_steps:.2f}", "–"
+    return [_show(row.steps_of_pixels, _steps), gain, hours_gain]
 
 
 def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
@@ -128,10 +127,13 @@ def _steps(steps: float) -> str:
     return "not reached" if np.isinf(steps) else f"{steps:,.0f}"
 
 
-def _ratio(ratio: Estimate, num_steps: int, reference_steps: float | None) -> str:
-    """Writes a ratio of steps; one that is infinite because the budget ran out is at least budget / reference."""
-    if np.isinf(ratio.value) and reference_steps:
-        return f"> {num_steps / reference_steps:.2f}"
+def _ratio(row: Row, reference: Row | None, level: int) -> str:
+    """Writes a ratio of steps, of which the shorter budget is a bound where one of the two agents did not get there."""
+    ratio: Estimate = getattr(row, f"ratio_{level}")
+    if reference and np.isinf(ratio.value) and (steps := getattr(reference, f"steps_{level}").value):
+        return f"> {row.num_steps / steps:.2f}"
+    if reference and ratio.value == 0 and (steps := getattr(row, f"steps_{level}").value):
+        return f"< {steps / reference.num_steps:.2f}"
     return _show(ratio, _decimals)
 
 
