@@ -60,14 +60,20 @@ keep() {
   done
 }
 
-# results/, its figures and tables; curves of the grid and of the extras have the main ones behind them.
+# plot <folder> <arguments of plot>: figures and tables, of runs that there are
+plot() {
+  [ ! -d "results/$1" ] || "$python" -m gqn_rl.plot "${@:2}"
+}
+
+# results/, its figures and tables; the grid stands behind the main curves, and these behind all others.
 collect() {
   keep main agents
-  "$python" -m gqn_rl.plot runs=results/agents out=results/figures
-  for folder in grid extras looks; do
+  plot agents runs=results/agents out=results/figures
+  keep grid grid
+  plot grid 'runs="results/agents/*_moving_ppo_*"' behind=results/grid out=results/figures/grid
+  for folder in extras looks; do
     keep "$folder" "$folder"
-    [ ! -d "results/$folder" ] ||
-      "$python" -m gqn_rl.plot "runs=results/$folder" behind=results/agents "out=results/figures/$folder"
+    plot "$folder" "runs=results/$folder" behind=results/agents "out=results/figures/$folder"
   done
 }
 
