@@ -21,7 +21,7 @@ multirun() {
 }
 
 # What each representation is worth to PPO under each camera, and from the other cameras without training.
-ppo="total_steps=300000 eval_every=20000 workers=0 threads=1"
+ppo="workers=0 threads=1"
 oracle() { multirun main repr=oracle $ppo; }
 gqn() { multirun main repr=gqn camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
 pixels() { multirun main repr=pixels camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
