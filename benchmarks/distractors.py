@@ -4,8 +4,8 @@
 
 The agent sees JacoReach's true state as an r of one view would tell it: hand and target in the world, blurred in every
 frame by 6 and 4 cm, and three joints' angles, blurred by 0.25. Beside them stand entries that are drawn anew at every
-reset and stay the same through the episode, as the colours of a room do. Everything else is `agent=ppo`'s for Jaco, or
-what a row's settings vary. One run each: differences below 2 are chance.
+reset and stay the same through the episode, as the colours of a room do. Everything else is `agent=ppo`'s for Jaco, but
+for a learning rate that stays, or what a row's settings vary. One run each: differences below 2 are chance.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def returns(count: int, **changes: Any) -> list[float]:
         Distracted(make_vec_env("gqn_rl/JacoReach-v0", "oracle", num_envs=n, seed=0), count)
         for n in (num_envs, EPISODES)
     )
-    model = new_ppo(envs, agent["settings"] | changes, seed=0)
+    model = new_ppo(envs, agent["settings"] | {"falling": []} | changes, seed=0)
     found = []
     for _ in range(STEPS // EVALUATE_EVERY):
         model.learn(EVALUATE_EVERY, reset_num_timesteps=False)
