@@ -81,15 +81,14 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
         _show(row.area, "{:.1f}".format),
         _show(row.success, "{:.0%}".format),
         *(_show(steps, _steps) for steps in (row.steps_50, row.steps_80)),
-        *(_ratio(row, reference, level) for level in LEVELS),
+        *(_ratio(getattr(row, f"ratio_{level}"), row, reference, f"steps_{level}") for level in LEVELS),
     ]
 
 
 def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
-    """Writes the three columns; a gain that is 0 because the budget ran out is at most pixels' steps / budget."""
-    gain, hours_gain = _show(row.gain_on_pixels, _decimals), _show(row.hours_gain_on_pixels, _decimals)
-    if pixels and np.isinf(row.steps_of_pixels.value) and row.gain_on_pixels.value == 0:
-        gain, hours_gain = f"< {pixels.steps_of_pixels.value / row.num_steps:.2f}", "–"
+    """Writes the three columns; hours have no budget that would bound them where this row never gets there."""
+    gain = _ratio(row.gain_on_pixels, pixels, row, "steps_of_pixels") if pixels else "–"
+    hours_gain = "–" if np.isinf(row.steps_of_pixels.value) else _show(row.hours_gain_on_pixels, _decimals)
     return [_show(row.steps_of_pixels, _steps), gain, hours_gain]
 
 
@@ -127,13 +126,15 @@ def _steps(steps: float) -> str:
     return "not reached" if np.isinf(steps) else f"{steps:,.0f}"
 
 
-def _ratio(row: Row, reference: Row | None, level: int) -> str:
-    """Writes a ratio of steps, of which the shorter budget is a bound where one of the two agents did not get there."""
-    ratio: Estimate = getattr(row, f"ratio_{level}")
-    if reference and np.isinf(ratio.value) and (steps := getattr(reference, f"steps_{level}").value):
-        return f"> {row.num_steps / steps:.2f}"
-    if reference and ratio.value == 0 and (steps := getattr(row, f"steps_{level}").value):
-        return f"< {steps / reference.num_steps:.2f}"
+def _ratio(ratio: Estimate, row: Row, reference: Row | None, steps: str) -> str:
+    """Writes what `steps` of a row are to the reference's, or the bound that the budget of one that failed gives."""
+    if reference is None:
+        return _show(ratio, _decimals)
+    ours, theirs = getattr(row, steps).value, getattr(reference, steps).value
+    if np.isinf(ratio.value) and theirs:
+        return f"> {row.num_steps / theirs:.2f}"
+    if ratio.value == 0 and ours:
+        return f"< {ours / reference.num_steps:.2f}"
     return _show(ratio, _decimals)
 
 
