@@ -164,9 +164,11 @@ def pretraining_cost(encoder: SceneEncoder | None) -> str:
     facts = {} if encoder is None else encoder.metadata
     if "dataset" not in facts:
         return ""
-    data = facts["dataset"]
-    scenes = data["num_scenes"]["train"]
-    return f"{facts['step']:,} steps on {scenes * data['views_per_scene']:,} pictures of {scenes:,} scenes."
+    trainings = [*facts.get("earlier", []), facts]
+    data = list({json.dumps(one["dataset"], sort_keys=True): one["dataset"] for one in trainings}.values())
+    steps, scenes = sum(one["step"] for one in trainings), [one["num_scenes"]["train"] for one in data]
+    pictures = sum(number * one["views_per_scene"] for number, one in zip(scenes, data, strict=True))
+    return f"{steps:,} steps on {pictures:,} pictures of {sum(scenes):,} scenes."
 
 
 def warn_of_another_camera(encoder: SceneEncoder, name: str, task: Task) -> None:

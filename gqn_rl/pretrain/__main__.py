@@ -5,6 +5,7 @@ python -m gqn_rl.pretrain model=gqn_paper train.batch_size=16
 python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 model=gqn_quick
 python -m gqn_rl.pretrain env=imported env.dataset=jaco           # what gqn_rl.import_dataset made
 python -m gqn_rl.pretrain data.root=data/mine data.num_scenes=50000 run_dir=runs/pretrain/mine
+python -m gqn_rl.pretrain init_from=jaco data.root=data/mine …   # the encoder that ships learns on
 torchrun --nproc-per-node=2 -m gqn_rl.pretrain env=jaco           # several processes share each batch
 """
 
@@ -24,6 +25,7 @@ from gqn_rl.models import build_model, fit_settings
 from gqn_rl.pretrain.data import make_when_missing, open_splits
 from gqn_rl.pretrain.hardware import join_workers
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.origin import begin_from
 from gqn_rl.pretrain.settings import TrainSettings
 
 SHOWN = ("eval/mse_1view", "eval/psnr_1view")
@@ -50,10 +52,13 @@ def main(cfg: DictConfig) -> None:
         torch.manual_seed(cfg.seed)
         sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
         model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
+        earlier = begin_from(model, cfg.init_from) if cfg.init_from else []
         if workers.is_main:
             write_run_header(cfg.run_dir, cfg)
             print(f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")
-        metrics = train(model, dataset, heldout, run_dir=cfg.run_dir, settings=settings, workers=workers)
+        metrics = train(
+            model, dataset, heldout, run_dir=cfg.run_dir, settings=settings, earlier=earlier, workers=workers
+        )
         if workers.is_main:
             print(summary(metrics, cfg.run_dir))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ def export_encoder(
     *,
     step: int,
     metrics: dict[str, float],
+    earlier: Sequence[dict[str, Any]] = (),
     device: torch.device | str = "cpu",
 ) -> None:
     """Writes the model with the statistics of what a view says of training scenes, and what is known about both."""
@@ -33,6 +35,8 @@ def export_encoder(
     num_views = min(STATISTICS_VIEWS, train.views_per_scene)
     statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.reading)
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
+    if earlier:
+        metadata["earlier"] = list(earlier)
     for path in paths:
         save_model(path, model, metadata)
 

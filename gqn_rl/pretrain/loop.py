@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -26,17 +28,19 @@ def train(
     *,
     run_dir: str | pathlib.Path,
     settings: TrainSettings,
+    earlier: Sequence[dict[str, Any]] = (),
     workers: Workers | None = None,
     show_progress: bool = True,
 ) -> dict[str, float]:
     """Trains `model` until `settings.total_steps`, going on from the newest resume file in `run_dir`.
 
     Args:
-        model: a scene model with freshly seeded weights.
+        model: a scene model with freshly seeded weights, or with those that `origin.begin_from` gave it.
         dataset: training scenes.
         heldout: scenes that are only judged.
         run_dir: folder for logs, resume files, picture sheets, `best.safetensors` and `last.safetensors`.
         settings: everything about the run.
+        earlier: trainings that are in the weights already, for the encoder's file; see `origin.begin_from`.
         workers: this process among several; alone on the CPU when None.
         show_progress: draw a progress bar.
 
@@ -44,7 +48,7 @@ def train(
         The metrics of the last evaluation: empty when the run was finished before, and in processes that do not judge.
 
     Raises:
-        ValueError: model and data do not fit, or no resume file is whole.
+        ValueError: model and data do not fit, the run began from other weights, or no resume file is whole.
         FloatingPointError: loss or gradient is no longer finite; the sentence names the last good resume file.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a resume file was written.
     """
@@ -54,13 +58,16 @@ def train(
     if workers.is_main:
         resume.clear_leftovers(run_dir)
     if (state := resume.load_newest(run_dir)) is not None:
+        _check_origin(state, earlier, run_dir)
         trainer.restore(state)
     log_now, evaluate_now, save_now = (
         Every(n) for n in (settings.log_every, settings.eval_every, settings.checkpoint_every)
     )
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        report = stack.enter_context(Report(trainer.model, dataset, heldout, run_dir, settings, workers, trainer.step))
+        report = stack.enter_context(
+            Report(trainer.model, dataset, heldout, run_dir, settings, workers, trainer.step, earlier)
+        )
         bar = stack.enter_context(_progress_bar(trainer.step, settings, show_progress and workers.is_main))
         speed = _Speed(settings.batch_size * settings.num_queries)
         steps = range(trainer.step, settings.total_steps)
@@ -80,7 +87,7 @@ def train(
             if evaluating:
                 trainer.best = report.evaluate(step, trainer.best)
             if (saving or stopping) and workers.is_main:
-                resume.save_state(run_dir, trainer.state(), settings.keep_checkpoints)
+                resume.save_state(run_dir, trainer.state() | {"earlier": list(earlier)}, settings.keep_checkpoints)
             if stopping and not last:
                 raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from there")
             speed.go_on()
@@ -120,6 +127,14 @@ def _check_fit(model: SceneModel, dataset: MultiViewDataset, settings: TrainSett
         raise ValueError(
             f"`max_context` {settings.max_context} + `num_queries` {settings.num_queries} must be at most the "
             f"{dataset.views_per_scene} views per scene of `{dataset.root}`."
+        )
+
+
+def _check_origin(state: dict[str, Any], earlier: Sequence[dict[str, Any]], run_dir: pathlib.Path) -> None:
+    if state.get("earlier", []) != list(earlier):
+        raise ValueError(
+            f"The run in `{run_dir}` began from other weights than `init_from` names now; choose another `run_dir`, or "
+            "give the command as it was."
         )
 
 

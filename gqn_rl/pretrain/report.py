@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +39,10 @@ class Report:
         settings: TrainSettings,
         workers: Workers,
         start_step: int,
+        earlier: Sequence[dict[str, Any]] = (),
     ):
         self.latest: dict[str, float] = {}
+        self._earlier = list(earlier)
         self._model, self._train, self._heldout = model, train, heldout
         self._run_dir, self._settings, self._workers = run_dir, settings, workers
         self._logs: list[RunLog] = []
@@ -65,8 +69,15 @@ class Report:
         self._draw_sheet(step)
         score = evaluation.score(self._model, self.latest)
         paths = [self._run_dir / LAST_FILE] + [self._run_dir / BEST_FILE] * (score < best)
-        device = self._workers.device
-        export_encoder(paths, self._model, self._train, step=step, metrics=self.latest, device=device)
+        export_encoder(
+            paths,
+            self._model,
+            self._train,
+            step=step,
+            metrics=self.latest,
+            earlier=self._earlier,
+            device=self._workers.device,
+        )
         self._model.train()
         return min(score, best)
 
