@@ -78,8 +78,7 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
     steps, ratios = {}, {}
     for level in LEVELS:
         steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, rng)
-    steps_of_pixels, gain_on_pixels = _against_pixels(comparison, cells, name, "env_steps", rng)
-    _, hours_gain_on_pixels = _against_pixels(comparison, cells, name, "hours", rng)
+    steps_of_pixels, gain_on_pixels, hours_gain_on_pixels = _against_pixels(comparison, cells, name, rng)
     early = grid <= max(horizon, grid[0])
     return Row(
         comparison.env,
@@ -118,36 +117,50 @@ def _steps_and_ratio(
 
 
 def _against_pixels(
-    comparison: Comparison, cells: dict, name: str, axis: Axis, rng: np.random.Generator
-) -> tuple[Estimate, Estimate]:
-    """Returns where a row crosses `PIXELS_SHARE` % of what pixels end with, and how many times as far pixels cross it.
+    comparison: Comparison, cells: dict, name: str, rng: np.random.Generator
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Returns steps to `PIXELS_SHARE` % of what pixels end with, and how many times these, and the hours, they need."""
+    if comparison.oracle_return is None or PIXELS not in cells:
+        return UNDEFINED, UNDEFINED, UNDEFINED
+    steps, hours = _Race(comparison, cells, name, "env_steps"), _Race(comparison, cells, name, "hours")
+    if name == PIXELS:
+        return estimate(steps.crossing_of_pixels, [steps.pixels], rng), UNDEFINED, UNDEFINED
+    return (
+        estimate(steps.crossing, [steps.scores, steps.pixels], rng),
+        estimate(steps.gain, [steps.scores, steps.pixels], rng),
+        estimate(hours.gain, [hours.scores, hours.pixels], rng) if hours.is_shared else UNDEFINED,
+    )
+
+
+class _Race:
+    """A row and pixels along one axis, on their way to `PIXELS_SHARE` % of what pixels end with.
 
     Each pixel run carries its final score as a last column, so every resample of them forms the level anew.
+
+    Attributes:
+        scores, pixels: of the row's runs and of pixels, one row a run, to draw samples from.
+        is_shared: whether the runs have any of the axis in common; those on one side may share no hour.
     """
-    if comparison.oracle_return is None or PIXELS not in cells:
-        return UNDEFINED, UNDEFINED
-    grid, scores = comparison.curves(cells[name], axis)
-    pixel_grid, pixel_scores = comparison.curves(cells[PIXELS], axis)
-    if min(len(grid), len(pixel_grid)) == 0:
-        return UNDEFINED, UNDEFINED
-    pixels = np.column_stack([pixel_scores, comparison.final_scores(cells[PIXELS])])
 
-    def level(pixels: np.ndarray) -> float:
-        final = float(iqm(pixels[:, -1]))
-        return PIXELS_SHARE / 100 * final if final > LEARNT else np.nan
+    def __init__(self, comparison: Comparison, cells: dict, name: str, axis: Axis):
+        self._grid, self.scores = comparison.curves(cells[name], axis)
+        self._pixel_grid, pixel_scores = comparison.curves(cells[PIXELS], axis)
+        self.pixels = np.column_stack([pixel_scores, comparison.final_scores(cells[PIXELS])])
+        self.is_shared = min(len(self._grid), len(self._pixel_grid)) > 0
 
-    def pixels_cross(pixels: np.ndarray) -> float:
-        return _crossing(pixel_grid, level(pixels), pixels[:, :-1])
+    def crossing(self, scores: np.ndarray, pixels: np.ndarray) -> float:
+        return _crossing(self._grid, _level(pixels), scores)
 
-    def cross(scores: np.ndarray, pixels: np.ndarray) -> float:
-        return _crossing(grid, level(pixels), scores)
+    def crossing_of_pixels(self, pixels: np.ndarray) -> float:
+        return _crossing(self._pixel_grid, _level(pixels), pixels[:, :-1])
 
-    def gain(scores: np.ndarray, pixels: np.ndarray) -> float:
-        return ratio_of_steps(pixels_cross(pixels), cross(scores, pixels))
+    def gain(self, scores: np.ndarray, pixels: np.ndarray) -> float:
+        return ratio_of_steps(self.crossing_of_pixels(pixels), self.crossing(scores, pixels))
 
-    if name == PIXELS:
-        return estimate(pixels_cross, [pixels], rng), UNDEFINED
-    return estimate(cross, [scores, pixels], rng), estimate(gain, [scores, pixels], rng)
+
+def _level(pixels: np.ndarray) -> float:
+    final = float(iqm(pixels[:, -1]))
+    return PIXELS_SHARE / 100 * final if final > LEARNT else np.nan
 
 
 def ratio_of_steps(steps: float, reference_steps: float) -> float:
