@@ -8,9 +8,11 @@ import torch
 
 from gqn_rl.models import GQN
 from gqn_rl.models.points import (
+    PointDetail,
     PointEncoder,
+    PointPainter,
     PointReading,
-    PointSight,
+    draw_blobs,
     grid_centres,
     places_from_camera,
     places_in_world,
@@ -96,19 +98,44 @@ def test_reading_in_the_cameras_frame_moves_the_places_alone():
 
 
 def test_a_point_is_drawn_where_it_appears():
-    """The narrow blob of a point is largest in the cell that its projection falls into."""
-    sight = PointSight(6, 1, 8, 4, FOVY, (1.0, 3.0))
+    """A point's blob is exp(−½ distance² / deviation²) of the cells' centres from its projection, largest there."""
+    place, painter = (0.1, -0.05, 0.1), PointPainter(6, 1, 4, FOVY, (1.0, 3.0))
+    r = torch.tensor([[1.0, *place, 0.5, 1.0]])
     for pose in poses(5):
-        seen_at, depth = sight.project(torch.tensor([[[0.1, -0.05, 0.1]]]), torch.tensor(pose.viewpoint)[None])
-        blob = sight.blobs(seen_at, depth)[0, 0].flatten()
-        nearest = (grid_centres(16) - seen_at[0, 0]).square().sum(-1).argmin()
-        assert blob.argmax() == nearest
+        seen_at, depth, _ = painter.see(r, torch.tensor(pose.viewpoint)[None])
+        assert seen_at[0, 0].tolist() == pytest.approx(project(pose, place, FOVY), abs=2e-3)
+        ahead = places_from_camera(torch.tensor([[place]]), torch.tensor(pose.viewpoint)[None])[0, 0, 2].item()
+        assert depth.item() == pytest.approx(ahead - 2.0, abs=2e-3)
+        squared = (grid_centres(16) - seen_at[0, 0]).square().sum(-1)
+        blob = draw_blobs(seen_at, torch.tensor([math.log(0.12)]), 16)
+        torch.testing.assert_close(blob.flatten(), torch.exp(-0.5 * squared / 0.12**2))
+
+
+def test_detail_draws_nothing_at_first_and_then_at_the_point_alone():
+    """With zero weights the picture is the canvas's; a weight on the blob changes pixels near the projection most."""
+    torch.manual_seed(0)
+    detail = PointDetail(6, 1, SIZE, 4, FOVY, (1.0, 3.0))
+    r, v = torch.tensor([[1.0, 0.0, 0.0, 0.3, 0.5, 1.0]]), torch.tensor(poses(1)[0].viewpoint)[None]
+    assert not detail(r, v).any()
+    with torch.no_grad():
+        for layer in (detail.draw, detail.mix, detail.paint[0]):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        for layer in (detail.scale, detail.shift):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    drawn = detail(r, v)
+    assert drawn.shape == (1, 3, SIZE, SIZE)
+    nearest = (grid_centres(SIZE) - detail.see(r, v)[0][0, 0]).square().sum(-1)
+    assert nearest[drawn[0, 0].flatten().argmax()] < (3 * 2 / SIZE) ** 2
 
 
 def test_the_gqn_of_points_learns_from_every_weight_and_forgets_the_order_of_views():
-    """Gradients reach all parameters, and r does not depend on the order of its views."""
+    """Gradients reach all parameters (detail's once its last layer has left 0); r knows no order of its views."""
     torch.manual_seed(0)
-    model = GQN(SIZE, encoder="points", num_points=K, r_channels=R, num_steps=2, shared_cores=True, hidden_channels=16)
+    sizes = {"num_points": K, "r_channels": R, "num_steps": 2, "hidden_channels": 16, "detail_channels": 4}
+    model = GQN(SIZE, encoder="points", shared_cores=True, **sizes)
+    torch.nn.init.normal_(model.detail.paint[0].weight)
     views = Views(torch.randint(0, 256, (2, 3, SIZE, SIZE, 3), dtype=torch.uint8), torch.randn(2, 3, 7))
     flipped = Views(views.images.flip(1), views.viewpoints.flip(1))
     torch.testing.assert_close(model.encode(views), model.encode(flipped), atol=1e-5, rtol=1e-4)
@@ -120,3 +147,9 @@ def test_an_r_too_small_for_its_points_is_refused():
     """`r_channels` must hold four entries a point, the count of views, and a vector."""
     with pytest.raises(ValueError, match="`r_channels` must be at least"):
         GQN(SIZE, encoder="points", num_points=K, r_channels=4 * K + 1)
+
+
+def test_detail_without_points_is_refused():
+    """Only points have places to draw at."""
+    with pytest.raises(ValueError, match="`detail_channels` must be 0 with `encoder='tower'`"):
+        GQN(SIZE, detail_channels=8)

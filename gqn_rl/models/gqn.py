@@ -13,7 +13,7 @@ from gqn_rl.models.encoders import ENCODERS
 from gqn_rl.models.generator import Drawing, Generator
 from gqn_rl.models.ground_plan import GroundPlan, PlanReading, PlanSight
 from gqn_rl.models.layers import call
-from gqn_rl.models.points import PointEncoder, PointReading, PointSight
+from gqn_rl.models.points import PointDetail, PointEncoder, PointReading, PointSight
 from gqn_rl.models.scene_model import SceneModel
 from gqn_rl.views import VIEWPOINT_SIZE, Views, prepare_images
 
@@ -47,6 +47,7 @@ class GQN(SceneModel):
         plan_size: squares on a side of "plan"'s r.
         plan_width_m: width of the ground that "plan" covers, centred on the world's origin.
         num_points: K of "points"; r_channels holds 4 K + 1 entries and the vector.
+        detail_channels: of the maps by which "points" draw onto the picture itself (`PointDetail`); 0: they do not.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class GQN(SceneModel):
         plan_size: int = 16,
         plan_width_m: float = 8.0,
         num_points: int = 32,
+        detail_channels: int = 0,
     ):
         super().__init__()
         if image_size % IMAGE_SIZE_MULTIPLE or image_size % downsample or image_size < 1:
@@ -86,6 +88,10 @@ class GQN(SceneModel):
         if initial_state == "rays" and has_geometry:
             raise ValueError(
                 f"`initial_state` must be 'zeros' with `encoder='{encoder}'`, which looks along rays itself."
+            )
+        if detail_channels and encoder != POINTS:
+            raise ValueError(
+                f"`detail_channels` must be 0 with `encoder={encoder!r}`, which has no points, got {detail_channels}."
             )
         if kernel_size % 2 == 0 or num_steps < 1:
             raise ValueError(f"`kernel_size` must be odd and `num_steps` ≥ 1, got {kernel_size} and {num_steps}.")
@@ -108,11 +114,13 @@ class GQN(SceneModel):
             "plan_size": plan_size,
             "plan_width_m": plan_width_m,
             "num_points": num_points,
+            "detail_channels": detail_channels,
         }
         self.image_size = image_size
         depths_m = (ray_depths_m[0], ray_depths_m[1])
         self.encoder: nn.Module
         self.sight: PlanSight | PointSight | None = None
+        self.detail: PointDetail | None = None
         if encoder == PLAN:
             self.reading = PlanReading(plan_width_m)
             self.encoder = GroundPlan(image_size, viewpoint_size, r_channels, fovy_deg, plan_size, plan_width_m)
@@ -123,6 +131,8 @@ class GQN(SceneModel):
             self.encoder = PointEncoder(image_size, r_channels, num_points, fovy_deg, depths_m)
             map_size = image_size // downsample
             self.sight = PointSight(r_channels, num_points, map_size, hidden_channels, fovy_deg, depths_m)
+            if detail_channels:
+                self.detail = PointDetail(r_channels, num_points, image_size, detail_channels, fovy_deg, depths_m)
         else:
             self.encoder = ENCODERS[encoder](image_size, viewpoint_size, r_channels)
         self.representation_shape = cast(tuple[int, ...], self.encoder.shape)
@@ -165,12 +175,17 @@ class GQN(SceneModel):
     def infer(self, r: Tensor, query: Views, noise: Tensor | None = None) -> Drawing:
         """Draws the query views [B, Q, ...] with latents from the posterior; see `Generator.infer`."""
         viewpoints = query.viewpoints.flatten(0, 1)
-        return self.generator.infer(self.seen_from(r, viewpoints), viewpoints, pictures_of(query), noise)
+        drawing = self.generator.infer(self.seen_from(r, viewpoints), viewpoints, pictures_of(query), noise)
+        return self._with_detail(drawing, r, viewpoints)
 
     def generate(self, r: Tensor, viewpoints: Tensor, sample: bool = True, noise: Tensor | None = None) -> Drawing:
         """Draws viewpoints [B, Q, V] with latents from the prior; see `Generator.generate`."""
         viewpoints = viewpoints.flatten(0, 1)
-        return self.generator.generate(self.seen_from(r, viewpoints), viewpoints, sample, noise)
+        drawing = self.generator.generate(self.seen_from(r, viewpoints), viewpoints, sample, noise)
+        return self._with_detail(drawing, r, viewpoints)
+
+    def _with_detail(self, drawing: Drawing, r: Tensor, viewpoints: Tensor) -> Drawing:
+        return drawing if self.detail is None else drawing._replace(mean=drawing.mean + self.detail(r, viewpoints))
 
     def loss(
         self,

@@ -167,8 +167,61 @@ class PointEncoder(nn.Module):
         return self.up_fine(fine + F.interpolate(self.to_fine(middle), scale_factor=2.0)), whole
 
 
-class PointSight(nn.Module):
-    """What a query's picture shows of the points: blobs where they appear from v, and the vector, as a map.
+def draw_blobs(seen_at: Tensor, log_width: Tensor, size: int) -> Tensor:
+    """Draws a Gaussian blob around each point, 1 in its middle: [N, K, size, size].
+
+    Args:
+        seen_at: right and up, ±1 at the picture's edges, [N, K, 2].
+        log_width: logarithms of the standard deviations in halves of the picture's side, [K].
+        size: cells on a side of the map.
+    """
+    axis = (torch.arange(size, device=seen_at.device) + 0.5) / size * 2 - 1
+    off = seen_at[..., None] - torch.stack([axis, -axis])  # [N, K, 2, size]
+    right, up = torch.exp(-0.5 * (off * torch.exp(-log_width)[:, None, None]).square()).unbind(2)
+    return up[..., None] * right[..., None, :]
+
+
+class PointPainter(nn.Module):
+    """What those have in common who draw r's points as a query sees them, tinted by what r says beside their places.
+
+    Args:
+        r_channels: entries of r.
+        num_points: K.
+        channels: of what is drawn.
+        fovy_deg: the cameras' field of view.
+        depths_m: distances from the camera between which points are.
+    """
+
+    def __init__(self, r_channels: int, num_points: int, channels: int, fovy_deg: float, depths_m: tuple[float, float]):
+        super().__init__()
+        self.num_points = num_points
+        self.half_view = math.tan(math.radians(fovy_deg) / 2)
+        self.near_m, self.far_m = depths_m
+        beside = r_channels - 3 * num_points
+        self.scale, self.shift = nn.Linear(beside, channels), nn.Linear(beside, channels)
+
+    def see(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Looks at the points of r [B, R] from v [B Q, 7].
+
+        Returns:
+            Where they appear, right and up, ±1 at the edges [B Q, K, 2]; how far away, ±1 at the ends of `depths_m`
+            [B Q, K, 1, 1]; and what r says beside places [B Q, R - 3 K].
+        """
+        read = read_points(r, self.num_points).repeat_interleave(len(v) // len(r), dim=0)
+        places, beside = read[:, : 3 * self.num_points].unflatten(1, (-1, 3)), read[:, 3 * self.num_points :]
+        from_camera = places_from_camera(places, v)
+        depth = from_camera[..., 2:].clamp(min=_NEAREST_M)
+        relative = (depth - (self.near_m + self.far_m) / 2) / ((self.far_m - self.near_m) / 2)
+        return from_camera[..., :2] / (depth * self.half_view), relative[..., None], beside
+
+    def tint(self, drawn: Tensor, beside: Tensor) -> Tensor:
+        """Scales and shifts the channels of a drawn map [B Q, channels, s, s], and cuts off what is below 0."""
+        drawn = drawn * (1 + self.scale(beside)[:, :, None, None]) + self.shift(beside)[:, :, None, None]
+        return torch.relu(drawn).contiguous(memory_format=torch.channels_last)
+
+
+class PointSight(PointPainter):
+    """What the generator is told of the points: blobs where they appear from v, and the vector, as a map.
 
     Args:
         r_channels: entries of r.
@@ -179,7 +232,6 @@ class PointSight(nn.Module):
         depths_m: distances from the camera between which points are.
     """
 
-    cells: Tensor
     WIDTHS = (0.12, 0.45)
     """Standard deviations of the blobs at the beginning, in halves of the picture's side."""
 
@@ -192,40 +244,62 @@ class PointSight(nn.Module):
         fovy_deg: float,
         depths_m: tuple[float, float],
     ):
-        super().__init__()
+        super().__init__(r_channels, num_points, out_channels, fovy_deg, depths_m)
         self.shape = (out_channels, map_size, map_size)
-        self.num_points = num_points
-        self.half_view = math.tan(math.radians(fovy_deg) / 2)
-        self.near_m, self.far_m = depths_m
         self.log_width = nn.Parameter(torch.tensor(self.WIDTHS).log()[:, None].repeat(1, num_points))
         channels = (len(self.WIDTHS) + 1) * num_points
         self.draw = nn.Conv2d(channels, out_channels, 4, stride=2, padding=1)
         self.background = nn.Parameter(torch.randn(out_channels, map_size, map_size))
-        beside = r_channels - 3 * num_points
-        self.scale, self.shift = nn.Linear(beside, out_channels), nn.Linear(beside, out_channels)
         self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.register_buffer("cells", grid_centres(2 * map_size), persistent=False)
 
     def forward(self, r: Tensor, v: Tensor) -> Tensor:
         """Maps r [B, R] and v [B Q, 7] to [B Q, out_channels, s, s]."""
-        read = read_points(r, self.num_points).repeat_interleave(len(v) // len(r), dim=0)
-        places, beside = read[:, : 3 * self.num_points].unflatten(1, (-1, 3)), read[:, 3 * self.num_points :]
-        seen_at, depth = self.project(places, v)
-        blobs = self.blobs(seen_at, depth)
-        drawn = self.draw(blobs.contiguous(memory_format=torch.channels_last)) + self.background
-        drawn = drawn * (1 + self.scale(beside)[:, :, None, None]) + self.shift(beside)[:, :, None, None]
-        return torch.relu(self.mix(torch.relu(drawn).contiguous(memory_format=torch.channels_last)))
+        seen_at, depth, beside = self.see(r, v)
+        narrow, wide = (draw_blobs(seen_at, width, 2 * self.shape[1]) for width in self.log_width)
+        blobs = torch.cat([narrow, wide, narrow * depth], dim=1).contiguous(memory_format=torch.channels_last)
+        return torch.relu(self.mix(self.tint(self.draw(blobs) + self.background, beside)))
 
-    def project(self, places: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns where places [N, K, 3] appear, right and up, ±1 at the edges [N, K, 2], and how far [N, K, 1]."""
-        from_camera = places_from_camera(places, v)
-        depth = from_camera[..., 2:].clamp(min=_NEAREST_M)
-        return from_camera[..., :2] / (depth * self.half_view), depth
 
-    def blobs(self, seen_at: Tensor, depth: Tensor) -> Tensor:
-        """Draws points as Gaussian blobs, narrow, wide, and narrow times depth: [N, 3 K, 2 s, 2 s]."""
-        squared = (seen_at[:, :, None] - self.cells).square().sum(-1)  # [N, K, cells]
-        narrow, wide = (torch.exp(-0.5 * squared * torch.exp(-2 * w)[:, None]) for w in self.log_width)
-        relative = (depth - (self.near_m + self.far_m) / 2) / ((self.far_m - self.near_m) / 2)
-        side = 2 * self.shape[1]
-        return torch.cat([narrow, wide, narrow * relative], dim=1).unflatten(2, (side, side))
+class PointDetail(PointPainter):
+    """What the points draw onto the picture itself, beside the canvas: places finer than the generator's cells.
+
+    A cell of the generator is eight pixels wide, and all that the likelihood can tell it of a point is how to fill
+    cells. Here a point that is a pixel off costs what a pixel costs.
+
+    Args:
+        r_channels: entries of r.
+        num_points: K.
+        image_size: side of the pictures.
+        channels: of the maps between, half as large as the picture.
+        fovy_deg: the cameras' field of view.
+        depths_m: distances from the camera between which points are.
+    """
+
+    WIDTH = 0.06
+    """Standard deviation of the blobs at the beginning, in halves of the picture's side."""
+
+    def __init__(
+        self,
+        r_channels: int,
+        num_points: int,
+        image_size: int,
+        channels: int,
+        fovy_deg: float,
+        depths_m: tuple[float, float],
+    ):
+        super().__init__(r_channels, num_points, channels, fovy_deg, depths_m)
+        self.size = image_size // 2
+        self.log_width = nn.Parameter(torch.full((num_points,), math.log(self.WIDTH)))
+        self.draw = nn.Conv2d(2 * num_points, channels, 3, padding=1)
+        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+        self.paint = nn.Sequential(nn.Conv2d(channels, 12, 3, padding=1), nn.PixelShuffle(2))
+        nn.init.zeros_(self.paint[0].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.paint[0].bias)  # type: ignore[arg-type]
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, R] and v [B Q, 7] to what is added to the pictures' mean, float32 [B Q, 3, H, W]; 0 at first."""
+        seen_at, depth, beside = self.see(r, v)
+        blobs = draw_blobs(seen_at, self.log_width, self.size)
+        blobs = torch.cat([blobs, blobs * depth], dim=1).contiguous(memory_format=torch.channels_last)
+        drawn = torch.relu(self.mix(self.tint(self.draw(blobs), beside)))
+        return self.paint(drawn).float()
