@@ -94,7 +94,7 @@ def test_memory_rivals_run_in_a_maze(tmp_path, words):
 def test_what_r_cost_is_said_of_pretrained_encoders_alone():
     """The one that ships counts steps, pictures and scenes; an untrained network and the true state cost nothing."""
     cost = pretraining_cost(load_encoder("jaco"))
-    assert re.fullmatch(r"[\d,]+ steps on 819,200 pictures of 81,920 scenes\.", cost)
+    assert re.fullmatch(r"[\d,]+ steps on 2,048,000 pictures of 204,800 scenes\.", cost)
     assert pretraining_cost(None) == pretraining_cost(random_encoder(load_encoder("jaco").metadata["model"], 0)) == ""
 
 
