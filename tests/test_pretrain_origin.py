@@ -56,6 +56,14 @@ def test_an_encoder_of_other_sizes_is_refused(first, other):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_an_encoder_with_more_layers_is_refused(splits, tmp_path):
+    """What it knows in layers that the model lacks would be lost without a word."""
+    more = tiny_model(shared_cores=False, num_steps=3)
+    train(more, *splits, run_dir=tmp_path, settings=tiny_settings(total_steps=1), show_progress=False)
+    with pytest.raises(ValueError, match=r"`init_from` must be .*num_steps"):
+        begin_from(tiny_model(), tmp_path)
+
+
 def test_no_encoder_is_refused(tmp_path):
     """As by `load_encoder`."""
     with pytest.raises(ValueError, match="is no encoder"):

@@ -5,7 +5,7 @@ python -m gqn_rl.pretrain model=gqn_paper train.batch_size=16
 python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 model=gqn_quick
 python -m gqn_rl.pretrain env=imported env.dataset=jaco           # what gqn_rl.import_dataset made
 python -m gqn_rl.pretrain data.root=data/mine data.num_scenes=50000 run_dir=runs/pretrain/mine
-python -m gqn_rl.pretrain init_from=jaco data.root=data/mine …   # the encoder that ships learns on
+python -m gqn_rl.pretrain init_from=jaco model.detail_channels=24 run_dir=…   # the encoder that ships learns on
 torchrun --nproc-per-node=2 -m gqn_rl.pretrain env=jaco           # several processes share each batch
 """
 

@@ -13,7 +13,7 @@ ENCODER = "encoder."
 
 
 def begin_from(model: SceneModel, path_or_name: str) -> list[dict[str, Any]]:
-    """Gives `model` the weights of a trained one; layers that this one lacks keep their random weights.
+    """Gives `model` the weights of a trained one; layers of `model` beyond ψ that it lacks stay random.
 
     Args:
         model: a scene model, changed in place.
@@ -23,18 +23,19 @@ def begin_from(model: SceneModel, path_or_name: str) -> list[dict[str, Any]]:
         The trainings that are in these weights, oldest first: steps and data set of each.
 
     Raises:
-        ValueError: no such encoder, or its ψ has other sizes.
+        ValueError: no such encoder, or layers of it have no place in `model`.
     """
     path = find_encoder(path_or_name)
     trained, facts = load_model(path)
     weights, own = trained.state_dict(), model.state_dict()
     clashing = {name for name in weights.keys() & own.keys() if weights[name].shape != own[name].shape}
     missing = {name for name in own.keys() - weights.keys() if name.startswith(ENCODER)}
-    if type(trained) is not type(model) or clashing or missing:
+    lost = weights.keys() - own.keys()
+    if type(trained) is not type(model) or clashing or missing or lost:
         other = {key: value for key, value in trained.config.items() if model.config.get(key) != value}
         raise ValueError(
             f"`init_from` must be an encoder of the model that is to be trained, but `{path}` holds a "
             f"{facts['model']['name']} with {other or 'the same settings'}; choose model= and its settings like that."
         )
-    model.load_state_dict(own | {name: value for name, value in weights.items() if name in own})
+    model.load_state_dict(own | weights)
     return [*facts.get("earlier", []), {"step": facts["step"], "dataset": facts["dataset"]}]
