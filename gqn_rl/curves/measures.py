@@ -122,9 +122,10 @@ def _against_pixels(
     """Returns steps to `PIXELS_SHARE` % of what pixels end with, and how many times these, and the hours, they need."""
     if comparison.oracle_return is None or PIXELS not in cells:
         return UNDEFINED, UNDEFINED, UNDEFINED
-    steps, hours = _Race(comparison, cells, name, "env_steps"), _Race(comparison, cells, name, "hours")
+    steps = _Race(comparison, cells, name, "env_steps")
     if name == PIXELS:
         return estimate(steps.crossing_of_pixels, [steps.pixels], rng), UNDEFINED, UNDEFINED
+    hours = _Race(comparison, cells, name, "hours")
     return (
         estimate(steps.crossing, [steps.scores, steps.pixels], rng),
         estimate(steps.gain, [steps.scores, steps.pixels], rng),

@@ -8,7 +8,7 @@ from gqn_rl.checkpoint import load_model
 from gqn_rl.models import SceneModel
 from gqn_rl.representation import find_encoder
 
-ENCODER = "encoder."
+_ENCODER = "encoder."
 """How the names of ψ's weights begin."""
 
 
@@ -28,10 +28,9 @@ def begin_from(model: SceneModel, path_or_name: str) -> list[dict[str, Any]]:
     path = find_encoder(path_or_name)
     trained, facts = load_model(path)
     weights, own = trained.state_dict(), model.state_dict()
-    clashing = {name for name in weights.keys() & own.keys() if weights[name].shape != own[name].shape}
-    missing = {name for name in own.keys() - weights.keys() if name.startswith(ENCODER)}
-    lost = weights.keys() - own.keys()
-    if type(trained) is not type(model) or clashing or missing or lost:
+    fits = all(name in own and own[name].shape == value.shape for name, value in weights.items())
+    whole = all(name in weights for name in own if name.startswith(_ENCODER))
+    if type(trained) is not type(model) or not (fits and whole):
         other = {key: value for key, value in trained.config.items() if model.config.get(key) != value}
         raise ValueError(
             f"`init_from` must be an encoder of the model that is to be trained, but `{path}` holds a "

@@ -42,7 +42,7 @@ class Report:
         earlier: Sequence[dict[str, Any]] = (),
     ):
         self.latest: dict[str, float] = {}
-        self._earlier = list(earlier)
+        self._earlier = earlier
         self._model, self._train, self._heldout = model, train, heldout
         self._run_dir, self._settings, self._workers = run_dir, settings, workers
         self._logs: list[RunLog] = []
