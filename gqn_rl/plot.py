@@ -19,7 +19,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command
@@ -39,20 +38,19 @@ from gqn_rl.curves import (
 def main(cfg: DictConfig) -> None:
     """Reads the runs, draws two figures for each environment and algorithm, writes the table and prints the paths."""
     out = Path(cfg.out)
-    rng = np.random.default_rng(cfg.seed)
     if (out / "run.json").exists():
         raise ValueError(f"`out` must not be a run's folder, whose transfer.csv it could overwrite, got {out}.")
     comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind)
     out.mkdir(parents=True, exist_ok=True)
     for comparison in comparisons:
         name = f"{comparison.env}_{comparison.agent}"
-        for path in draw_curves(comparison, "env_steps", out / f"{name}_steps", rng):
+        for path in draw_curves(comparison, "env_steps", out / f"{name}_steps", cfg.seed):
             print(path)
-        for path in draw_curves(comparison, "hours", out / f"{name}_hours", rng):
+        for path in draw_curves(comparison, "hours", out / f"{name}_hours", cfg.seed):
             print(path)
-    rows = [row for comparison in comparisons for row in measure(comparison, rng)]
+    rows = [row for comparison in comparisons for row in measure(comparison, cfg.seed)]
     write_csv(out / "table.csv", rows)
-    transfers = [row for comparison in comparisons for row in measure_transfer(comparison, rng)]
+    transfers = [row for comparison in comparisons for row in measure_transfer(comparison, cfg.seed)]
     write_markdown(out / "table.md", comparisons, rows, transfers)
     print(out / "table.csv", out / "table.md", sep="\n")
     if transfers:

@@ -169,6 +169,18 @@ def test_ratio_interval_holds_the_ratio_and_widens_with_the_seeds_spread(tmp_pat
     assert ratio.value == pytest.approx(3.0)  # 4000 steps against 10 / 7.5 thousand on the mean curve
 
 
+def test_no_interval_depends_on_what_else_is_compared(tmp_path):
+    """Three seeds of r keep their row, to the last digit, when another camera comes in before theirs."""
+    for seed in range(3):
+        write_run(tmp_path, "gqn", [RANDOM, 10 + 3 * seed, 20 + seed, BEST - 2 * seed], seed=seed)
+    write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
+    alone = rows_of(tmp_path)["gqn"]
+    for seed in range(2):
+        write_run(tmp_path, "pixels", [RANDOM, 6 + seed, 7, 8], seed=seed, camera="fixed")
+    assert rows_of(tmp_path)["gqn"].final == alone.final
+    assert alone.final.low < alone.final.value < alone.final.high
+
+
 def test_area_is_taken_over_the_steps_that_all_cells_have(tmp_path):
     """Training on pixels stops at 2000 steps, so gqn's later success does not count in its area."""
     write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
@@ -254,7 +266,7 @@ def test_pixels_that_did_not_learn_set_no_level(tmp_path):
     write_run(tmp_path, "gqn", [5, 15, 25, 25])
     write_run(tmp_path, "pixels", [5, 5.8, 5.8, 5.8])
     comparison = the_comparison(tmp_path)
-    rows = measure(comparison, np.random.default_rng(0))
+    rows = measure(comparison, 0)
     assert all(np.isnan([row.steps_of_pixels.value, row.gain_on_pixels.value]).all() for row in rows)
     write_markdown(tmp_path / "table.md", [comparison], rows)
     assert "Pixels end at 4.0 under the moving camera, not above 5" in (tmp_path / "table.md").read_text()
@@ -265,7 +277,7 @@ def test_the_table_compares_with_pixels_only_where_they_were_run(fixed_level):
     write_run(fixed_level, "vae", [5, 6, 6, 6, 6, 6])
     write_run(fixed_level, "gqn", [5, 15, 25, 25, 25, 25], camera="fixed")
     comparison = the_comparison(fixed_level)
-    write_markdown(fixed_level / "table.md", [comparison], measure(comparison, np.random.default_rng(0)))
+    write_markdown(fixed_level / "table.md", [comparison], measure(comparison, 0))
     lines = (fixed_level / "table.md").read_text().splitlines()
     assert lines[2].endswith("| steps to 80 % of pixels | pixels' steps / these | pixels' hours / these |")
     (vae,) = (line for line in lines if line.startswith("| moving | vae"))
@@ -273,7 +285,7 @@ def test_the_table_compares_with_pixels_only_where_they_were_run(fixed_level):
     (gqn,) = (line for line in lines if line.startswith("| fixed | gqn"))
     assert gqn.endswith("| – | – | – |")
     alone = the_comparison(fixed_level / "gqn_fixed_ppo_seed0", behind=fixed_level)
-    write_markdown(fixed_level / "alone.md", [alone], measure(alone, np.random.default_rng(0)))
+    write_markdown(fixed_level / "alone.md", [alone], measure(alone, 0))
     assert "of pixels" not in (fixed_level / "alone.md").read_text()
 
 
@@ -288,7 +300,7 @@ def test_figures_are_written_and_the_same_runs_give_the_same_svg(tmp_path):
     write_run(tmp_path, "mine", [5, 6, 7], camera="fixed")
     comparison = the_comparison(tmp_path)
     for axis in ("env_steps", "hours"):
-        drawn = [draw_curves(comparison, axis, tmp_path / name, np.random.default_rng(0)) for name in ("a", "b")]
+        drawn = [draw_curves(comparison, axis, tmp_path / name, 0) for name in ("a", "b")]
         assert [path.name for path in drawn[0]] == ["a.png", "a.svg"]
         assert drawn[0][1].read_bytes() == drawn[1][1].read_bytes()
 
@@ -298,7 +310,7 @@ def test_a_legend_of_many_curves_stands_beside_them(tmp_path):
     widths = []
     for name in ("oracle", "gqn", "gqn_window", "gqn_episode", "pixels"):
         write_run(tmp_path, name, [5, 15, 25])
-        drawn = draw_curves(the_comparison(tmp_path), "env_steps", tmp_path / "a", np.random.default_rng(0))
+        drawn = draw_curves(the_comparison(tmp_path), "env_steps", tmp_path / "a", 0)
         with Image.open(drawn[0]) as picture:
             widths.append(picture.width)
     assert widths[0] == widths[3] < widths[4]
@@ -310,7 +322,7 @@ def test_markdown_says_what_was_not_reached_and_how_far_the_ratio_is_known(tmp_p
     write_run(tmp_path, "gqn", [5, 15, 25, 25], pretraining="80 000 frames, 0.1 h on two cores")
     write_run(tmp_path, "pixels", [5, 5, 5, 15])
     comparison = the_comparison(tmp_path)
-    write_markdown(tmp_path / "table.md", [comparison], measure(comparison, np.random.default_rng(0)))
+    write_markdown(tmp_path / "table.md", [comparison], measure(comparison, 0))
     text = (tmp_path / "table.md").read_text()
     (pixels,) = (line for line in text.splitlines() if line.startswith("| moving | pixels"))
     assert "| not reached | 3.00 | > 1.88 |" in pixels
@@ -324,7 +336,7 @@ def test_markdown_bounds_the_ratio_to_a_reference_that_did_not_get_there(tmp_pat
     write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
     write_run(tmp_path, "gqn", [5, 15, 15, 15])
     comparison = the_comparison(tmp_path)
-    write_markdown(tmp_path / "table.md", [comparison], measure(comparison, np.random.default_rng(0)))
+    write_markdown(tmp_path / "table.md", [comparison], measure(comparison, 0))
     (oracle,) = (line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| moving | ora"))
     assert oracle.endswith("| 0.50 | < 0.27 |")
 
@@ -333,7 +345,7 @@ def test_csv_has_a_column_for_every_value_and_bound(tmp_path):
     """Programs read the same numbers that the Markdown table shows, with NaN and inf spelled out."""
     write_run(tmp_path, "oracle", [RANDOM, BEST, BEST, BEST])
     write_run(tmp_path, "gqn", [5, 15, 15, 15])
-    write_csv(tmp_path / "table.csv", measure(the_comparison(tmp_path), np.random.default_rng(0)))
+    write_csv(tmp_path / "table.csv", measure(the_comparison(tmp_path), 0))
     with (tmp_path / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[1]["final"]) == 50.0
@@ -349,5 +361,5 @@ def test_nothing_warns_on_complete_runs(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         comparison = the_comparison(tmp_path)
-        measure(comparison, np.random.default_rng(0))
-        draw_curves(comparison, "env_steps", tmp_path / "curves", np.random.default_rng(0))
+        measure(comparison, 0)
+        draw_curves(comparison, "env_steps", tmp_path / "curves", 0)

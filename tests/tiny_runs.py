@@ -39,4 +39,4 @@ def the_comparison(root, behind=None):
 
 def rows_of(root):
     """Returns the measured rows by representation."""
-    return {row.repr: row for row in measure(the_comparison(root), np.random.default_rng(0))}
+    return {row.repr: row for row in measure(the_comparison(root), seed=0)}

@@ -6,7 +6,6 @@ import textwrap
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -60,14 +59,14 @@ LEGEND_WIDTH_IN = 2.0  # beside each panel, where a legend of more curves than `
 LEGEND_CURVES = 4
 
 
-def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.Generator) -> list[Path]:
+def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> list[Path]:
     """Draws one figure and writes it as `path`.png and `path`.svg.
 
     Args:
         comparison: the runs to draw, panel by panel.
         axis: what to draw them over, `"env_steps"` or `"hours"`.
         path: where to write, without ending.
-        rng: source of the bootstrap.
+        seed: of every bootstrap.
 
     Returns:
         The two files.
@@ -78,7 +77,7 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.G
     figure = Figure(figsize=(width * len(cameras), height + 0.7), layout="constrained")
     panels = figure.subplots(1, len(cameras), sharey=True, squeeze=False)[0]
     for panel, camera in zip(panels, cameras, strict=True):
-        _draw_panel(panel, comparison, camera, axis, rng)
+        _draw_panel(panel, comparison, camera, axis, seed)
     panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
     figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
     caption = textwrap.fill(_caption(comparison, axis), width=int(width * len(cameras) * 18))
@@ -86,13 +85,13 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, rng: np.random.G
     return [_save(figure, path.with_name(f"{path.name}.{ending}")) for ending in ("png", "svg")]
 
 
-def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, rng: np.random.Generator) -> None:
+def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, seed: int) -> None:
     cells, behind = comparison.cells(camera), comparison.cells_behind(camera)
     unknown = [name for name in {**cells, **behind} if name not in COLOURS]
     colours = COLOURS | {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
     for name, runs in cells.items():
         look = {"color": colours[name], "linestyle": _line_style(name)}
-        _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), rng)
+        _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), seed)
     for name, runs in behind.items():
         dots = {"color": colours[name], "linestyle": BEHIND[_line_style(name)]}
         _draw_behind(panel, comparison, runs, axis, dots, LABELS.get(name, name))
@@ -120,7 +119,7 @@ def _has_legend_beside(comparison: Comparison) -> bool:
 
 
 def _draw_cell(
-    panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str, rng: np.random.Generator
+    panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str, seed: int
 ) -> None:
     """Draws single seeds thin, their interquartile mean thick, and its bootstrap interval as a band."""
     grid, scores = comparison.curves(runs, axis)
@@ -132,7 +131,7 @@ def _draw_cell(
         return
     marker = "o" if len(grid) == 1 else None
     panel.plot(grid, iqm(scores), **look, linewidth=1.8, marker=marker, markersize=3, label=seeds)
-    samples = bootstrap(iqm, [scores], rng)
+    samples = bootstrap(iqm, [scores], seed)
     if samples is not None:
         panel.fill_between(grid, *percentile_interval(samples), color=look["color"], alpha=0.18, linewidth=0)
 

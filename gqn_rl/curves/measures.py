@@ -62,23 +62,23 @@ class Row:
     hours_gain_on_pixels: Estimate
 
 
-def measure(comparison: Comparison, rng: np.random.Generator) -> list[Row]:
-    """Returns one row for each camera and representation of a comparison; `rng` is the source of the bootstrap."""
+def measure(comparison: Comparison, seed: int) -> list[Row]:
+    """Returns one row for each camera and representation of a comparison; `seed` is that of every bootstrap."""
     rows = []
     for camera in comparison.cameras:
         cells = comparison.cells(camera)
         horizon = min(run.env_steps[-1] for runs in cells.values() for run in runs)
-        rows += [_row(comparison, camera, name, cells, horizon, rng) for name in cells]
+        rows += [_row(comparison, camera, name, cells, horizon, seed) for name in cells]
     return rows
 
 
-def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: float, rng: np.random.Generator) -> Row:
+def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: float, seed: int) -> Row:
     runs: list[Run] = cells[name]
     grid, scores = comparison.curves(runs)
     steps, ratios = {}, {}
     for level in LEVELS:
-        steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, rng)
-    steps_of_pixels, gain_on_pixels, hours_gain_on_pixels = _against_pixels(comparison, cells, name, rng)
+        steps[f"steps_{level}"], ratios[f"ratio_{level}"] = _steps_and_ratio(comparison, cells, name, level, seed)
+    steps_of_pixels, gain_on_pixels, hours_gain_on_pixels = _against_pixels(comparison, cells, name, seed)
     early = grid <= max(horizon, grid[0])
     return Row(
         comparison.env,
@@ -87,10 +87,10 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
         name,
         seeds=len(runs),
         num_steps=int(grid[-1]),
-        final=estimate(iqm, [comparison.final_scores(runs)], rng),
-        area=estimate(lambda s: mean_height(grid[early], iqm(s)[early]), [scores], rng),
-        success=estimate(iqm, [np.array([final_value(run.success) for run in runs])], rng),
-        final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], rng),
+        final=estimate(iqm, [comparison.final_scores(runs)], seed),
+        area=estimate(lambda s: mean_height(grid[early], iqm(s)[early]), [scores], seed),
+        success=estimate(iqm, [np.array([final_value(run.success) for run in runs])], seed),
+        final_return=estimate(iqm, [np.array([final_value(run.returns) for run in runs])], seed),
         **steps,
         **ratios,
         steps_of_pixels=steps_of_pixels,
@@ -100,12 +100,12 @@ def _row(comparison: Comparison, camera: str, name: str, cells: dict, horizon: f
 
 
 def _steps_and_ratio(
-    comparison: Comparison, cells: dict, name: str, level: int, rng: np.random.Generator
+    comparison: Comparison, cells: dict, name: str, level: int, seed: int
 ) -> tuple[Estimate, Estimate]:
     if comparison.oracle_return is None:
         return UNDEFINED, UNDEFINED
     grid, scores = comparison.curves(cells[name])
-    steps = estimate(partial(_crossing, grid, level), [scores], rng)
+    steps = estimate(partial(_crossing, grid, level), [scores], seed)
     if name == comparison.reference or comparison.reference not in cells:
         return steps, UNDEFINED
     reference_grid, reference_scores = comparison.curves(cells[comparison.reference])
@@ -113,23 +113,21 @@ def _steps_and_ratio(
     def ratio(scores: np.ndarray, reference_scores: np.ndarray) -> float:
         return ratio_of_steps(_crossing(grid, level, scores), _crossing(reference_grid, level, reference_scores))
 
-    return steps, estimate(ratio, [scores, reference_scores], rng)
+    return steps, estimate(ratio, [scores, reference_scores], seed)
 
 
-def _against_pixels(
-    comparison: Comparison, cells: dict, name: str, rng: np.random.Generator
-) -> tuple[Estimate, Estimate, Estimate]:
+def _against_pixels(comparison: Comparison, cells: dict, name: str, seed: int) -> tuple[Estimate, Estimate, Estimate]:
     """Returns steps to `PIXELS_SHARE` % of what pixels end with, and how many times these, and the hours, they need."""
     if comparison.oracle_return is None or PIXELS not in cells:
         return UNDEFINED, UNDEFINED, UNDEFINED
     steps = _Race(comparison, cells, name, "env_steps")
     if name == PIXELS:
-        return estimate(steps.crossing_of_pixels, [steps.pixels], rng), UNDEFINED, UNDEFINED
+        return estimate(steps.crossing_of_pixels, [steps.pixels], seed), UNDEFINED, UNDEFINED
     hours = _Race(comparison, cells, name, "hours")
     return (
-        estimate(steps.crossing, [steps.scores, steps.pixels], rng),
-        estimate(steps.gain, [steps.scores, steps.pixels], rng),
-        estimate(hours.gain, [hours.scores, hours.pixels], rng) if hours.is_shared else UNDEFINED,
+        estimate(steps.crossing, [steps.scores, steps.pixels], seed),
+        estimate(steps.gain, [steps.scores, steps.pixels], seed),
+        estimate(hours.gain, [hours.scores, hours.pixels], seed) if hours.is_shared else UNDEFINED,
     )
 
 

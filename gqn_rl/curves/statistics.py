@@ -36,16 +36,17 @@ def iqm(values: np.ndarray) -> np.ndarray:
     return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
 
 
-def bootstrap(statistic: Callable, strata: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
+def bootstrap(statistic: Callable, strata: Sequence[np.ndarray], seed: int) -> np.ndarray | None:
     """Returns `statistic(*strata)` on resampled strata, float64 [R, ...], or None when a stratum has one seed only.
 
     Args:
         statistic: takes one array [n_i, ...] for each stratum.
         strata: arrays [n_i, ...]; rows are resampled within their own stratum.
-        rng: source of the resampling.
+        seed: of the resampling, which begins anew with every call: no interval depends on what else is computed.
     """
     if min(len(stratum) for stratum in strata) < 2:
         return None
+    rng = np.random.default_rng(seed)
     resampled = ([s[rng.integers(len(s), size=len(s))] for s in strata] for _ in range(NUM_RESAMPLES))
     return np.stack([statistic(*sample) for sample in resampled])
 
@@ -57,14 +58,14 @@ def percentile_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def estimate(statistic: Callable, strata: Sequence[np.ndarray], rng: np.random.Generator) -> Estimate:
+def estimate(statistic: Callable, strata: Sequence[np.ndarray], seed: int) -> Estimate:
     """Returns a scalar statistic of the strata with its interval.
 
     A resample may leave the statistic undefined (NaN: neither agent got there); when more than the tails' share of them
     do, there is no interval.
     """
     value = float(statistic(*strata))
-    samples = bootstrap(statistic, strata, rng)
+    samples = bootstrap(statistic, strata, seed)
     if samples is None or np.isnan(value) or np.isnan(samples).mean() > 1 - LEVEL:
         return Estimate(value, np.nan, np.nan)
     low, high = percentile_interval(samples[~np.isnan(samples)])

@@ -41,16 +41,16 @@ class TransferRow:
     kept: Estimate
 
 
-def measure_transfer(comparison: Comparison, rng: np.random.Generator) -> list[TransferRow]:
-    """Returns one row for each camera, representation and other camera; `rng` is the source of the bootstrap."""
+def measure_transfer(comparison: Comparison, seed: int) -> list[TransferRow]:
+    """Returns one row for each camera, representation and other camera; `seed` is that of every bootstrap."""
     rows = []
     for camera in comparison.cameras:
         for name, runs in comparison.cells(camera).items():
             transferred = [run for run in runs if run.transfer.keys() - {camera} and name != ORACLE]
-            own = estimate(iqm, [_own_scores(comparison, transferred)], rng) if transferred else UNDEFINED
+            own = estimate(iqm, [_own_scores(comparison, transferred)], seed) if transferred else UNDEFINED
             for elsewhere in sorted({other for run in transferred for other in run.transfer} - {camera}):
                 seen = [run for run in transferred if elsewhere in run.transfer]
-                other, kept = _other_and_kept(comparison, seen, elsewhere, rng)
+                other, kept = _other_and_kept(comparison, seen, elsewhere, seed)
                 key = (comparison.env, comparison.agent, camera, name, elsewhere)
                 rows.append(TransferRow(*key, seeds=len(seen), own=own, other=other, kept=kept))
     return rows
@@ -60,15 +60,13 @@ def _own_scores(comparison: Comparison, runs: list[Run]) -> np.ndarray:
     return comparison.score(np.array([run.returns[-1] for run in runs]))
 
 
-def _other_and_kept(
-    comparison: Comparison, runs: list[Run], camera: str, rng: np.random.Generator
-) -> tuple[Estimate, Estimate]:
+def _other_and_kept(comparison: Comparison, runs: list[Run], camera: str, seed: int) -> tuple[Estimate, Estimate]:
     """Returns `TransferRow.other` and `TransferRow.kept`; a seed's two scores are resampled together."""
     scores = comparison.score(np.array([run.transfer[camera] for run in runs]))
-    other = estimate(iqm, [scores], rng)
+    other = estimate(iqm, [scores], seed)
     if comparison.oracle_return is None:
         return other, UNDEFINED
-    return other, estimate(_share_kept, [np.column_stack([scores, _own_scores(comparison, runs)])], rng)
+    return other, estimate(_share_kept, [np.column_stack([scores, _own_scores(comparison, runs)])], seed)
 
 
 def _share_kept(pairs: np.ndarray) -> float:
