@@ -27,13 +27,14 @@ gqn() { multirun main repr=gqn camera=moving,fixed,heldout 'transfer=[fixed,movi
 pixels() { multirun main repr=pixels camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
 random_encoder() { multirun main repr=random_encoder encoder=jaco camera=moving,fixed,heldout $ppo; }
 
-# The paper's agent, on the moving camera.
-a3c() { multirun main agent=a3c repr=oracle,gqn,pixels camera=moving total_steps=2000000 eval_every=50000; }
+# The paper's agent, on the moving camera; three seeds, and its two workers.
+a3c() { seeds=${SEEDS:-0,1,2} multirun main agent=a3c repr=oracle,gqn,pixels camera=moving; }
 
 # The same hyper-parameters for r and pixels: the thin lines of Fig. 5.
 grid() {
   for rate in 2e-4 5e-4 1e-3; do
     for entropy in 1e-3 1e-2; do
+      [ "$rate $entropy" != "5e-4 1e-3" ] || continue # which are those of the main runs
       seeds=0 variant="_lr${rate}_entropy${entropy}" multirun grid repr=gqn,pixels camera=moving \
         "agent.settings.learning_rate=$rate" "agent.settings.ent_coef=$entropy" $ppo
     done
