@@ -21,7 +21,7 @@ PIXELS = "pixels"
 PIXELS_SHARE = 80
 """Per cent of the final score of pixels to which the environment steps are counted too."""
 LEARNT = 5.0
-"""Final score above which an agent has learnt something, so that a share of its score means something."""
+"""Points of the score to gain before an agent has learnt something, so that a share of its score means something."""
 UNDEFINED = Estimate(np.nan, np.nan, np.nan)
 
 
@@ -38,7 +38,7 @@ class Row:
         steps_50, steps_80: environment steps until the IQM curve first reaches that score; infinity when it never does.
         ratio_50, ratio_80: those steps divided by the reference's; NaN when neither gets there or there is no such run.
         steps_of_pixels: environment steps until the IQM curve reaches `PIXELS_SHARE` % of what pixels end with;
-            infinity when it never does, NaN where that score is not above `LEARNT`.
+            infinity when it never does, NaN where pixels gained no more than `LEARNT`.
         gain_on_pixels: those steps of pixels divided by this row's; 0 when this row never gets there.
         hours_gain_on_pixels: the same of wall-clock hours; NaN where the seeds of a row share no hour.
     """
@@ -134,7 +134,7 @@ def _against_pixels(comparison: Comparison, cells: dict, name: str, seed: int) -
 class _Race:
     """A row and pixels along one axis, on their way to `PIXELS_SHARE` % of what pixels end with.
 
-    Each pixel run carries its final score as a last column, so every resample of them forms the level anew.
+    Each pixel run carries its first and its final score as last columns, so every resample forms the level anew.
 
     Attributes:
         scores, pixels: of the row's runs and of pixels, one row a run, to draw samples from.
@@ -144,22 +144,23 @@ class _Race:
     def __init__(self, comparison: Comparison, cells: dict, name: str, axis: Axis):
         self._grid, self.scores = comparison.curves(cells[name], axis)
         self._pixel_grid, pixel_scores = comparison.curves(cells[PIXELS], axis)
-        self.pixels = np.column_stack([pixel_scores, comparison.final_scores(cells[PIXELS])])
+        first = comparison.score(np.array([run.returns[0] for run in cells[PIXELS]]))
+        self.pixels = np.column_stack([pixel_scores, first, comparison.final_scores(cells[PIXELS])])
         self.is_shared = min(len(self._grid), len(self._pixel_grid)) > 0
 
     def crossing(self, scores: np.ndarray, pixels: np.ndarray) -> float:
         return _crossing(self._grid, _level(pixels), scores)
 
     def crossing_of_pixels(self, pixels: np.ndarray) -> float:
-        return _crossing(self._pixel_grid, _level(pixels), pixels[:, :-1])
+        return _crossing(self._pixel_grid, _level(pixels), pixels[:, :-2])
 
     def gain(self, scores: np.ndarray, pixels: np.ndarray) -> float:
         return ratio_of_steps(self.crossing_of_pixels(pixels), self.crossing(scores, pixels))
 
 
 def _level(pixels: np.ndarray) -> float:
-    final = float(iqm(pixels[:, -1]))
-    return PIXELS_SHARE / 100 * final if final > LEARNT else np.nan
+    first, final = iqm(pixels[:, -2:])
+    return float(PIXELS_SHARE / 100 * final) if final - first > LEARNT else np.nan
 
 
 def ratio_of_steps(steps: float, reference_steps: float) -> float:

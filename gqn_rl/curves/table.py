@@ -185,9 +185,10 @@ def _notes_on_pixels(pixels: list[Row]) -> list[str]:
         f"{PIXELS_SHARE} % of pixels: of the way from the random agent to what pixels end with under the same camera; "
         "every resample has its own level, and there is no interval where too many of them have none."
     ]
-    unlearnt = [f"{row.final.value:.1f} under the {row.camera} camera" for row in pixels if row.final.value <= LEARNT]
+    unlearnt = [row for row in pixels if np.isnan(row.steps_of_pixels.value)]
     if unlearnt:
-        notes.append(f"Pixels end at {', '.join(unlearnt)}, not above {LEARNT:.0f}: they did not learn, so no level.")
+        ends = ", ".join(f"{row.final.value:.1f} under the {row.camera} camera" for row in unlearnt)
+        notes.append(f"Pixels end at {ends}, not {LEARNT:.0f} above where they begin: they did not learn, so no level.")
     return notes if pixels else []
 
 
