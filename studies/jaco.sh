@@ -39,6 +39,8 @@ grid() {
         "agent.settings.learning_rate=$rate" "agent.settings.ent_coef=$entropy" $ppo
     done
   done
+  # Do pixels need smaller steps to learn from A3C's small updates?
+  seeds=0 variant=_lr3e-4 multirun grid agent=a3c repr=pixels camera=moving agent.settings.learning_rate=3e-4
 }
 
 # Does r gain from the last four views, from what the arm feels, or from learning on, and who can do without the room
@@ -71,7 +73,7 @@ collect() {
   keep main agents
   plot agents runs=results/agents out=results/figures
   keep grid grid
-  plot grid 'runs="results/agents/*_moving_ppo_*"' behind=results/grid out=results/figures/grid
+  plot grid 'runs="results/agents/*_moving_*"' behind=results/grid out=results/figures/grid
   for folder in extras looks; do
     keep "$folder" "$folder"
     plot "$folder" "runs=results/$folder" behind=results/agents "out=results/figures/$folder"
