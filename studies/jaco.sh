@@ -27,7 +27,7 @@ gqn() { multirun main repr=gqn camera=moving,fixed,heldout 'transfer=[fixed,movi
 pixels() { multirun main repr=pixels camera=moving,fixed,heldout 'transfer=[fixed,moving,heldout]' $ppo; }
 random_encoder() { multirun main repr=random_encoder encoder=jaco camera=moving,fixed,heldout $ppo; }
 
-# The paper's agent, on the moving camera; three seeds, and its two workers.
+# The paper's agent, on the moving camera; three seeds.
 a3c() { seeds=${SEEDS:-0,1,2} multirun main agent=a3c repr=oracle,gqn,pixels camera=moving; }
 
 # The same hyper-parameters for r and pixels: the thin lines of Fig. 5.
