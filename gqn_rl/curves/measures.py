@@ -21,7 +21,7 @@ PIXELS = "pixels"
 PIXELS_SHARE = 80
 """Per cent of the final score of pixels to which the environment steps are counted too."""
 LEARNT = 5.0
-"""Points of the score to gain before an agent has learnt something, so that a share of its score means something."""
+"""Points of the score that an agent must gain over its untrained self before it has learnt something."""
 UNDEFINED = Estimate(np.nan, np.nan, np.nan)
 
 
@@ -160,7 +160,12 @@ class _Race:
 
 def _level(pixels: np.ndarray) -> float:
     first, final = iqm(pixels[:, -2:])
-    return float(PIXELS_SHARE / 100 * final) if final - first > LEARNT else np.nan
+    return float(PIXELS_SHARE / 100 * final) if has_learnt(first, final) else np.nan
+
+
+def has_learnt(first: float, last: float) -> bool:
+    """Whether an agent has gained so much since its first, untrained evaluation that a share of its score says much."""
+    return last - first > LEARNT
 
 
 def ratio_of_steps(steps: float, reference_steps: float) -> float:

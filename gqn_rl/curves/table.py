@@ -109,7 +109,7 @@ def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
     title = "### Zero-shot: trained on one camera, evaluated from another"
     note = (
         f"- The last model, evaluated once from each camera. Kept: its {score} from there divided by the same seeds' "
-        f"from their own camera; – where the latter is not above {LEARNT:.0f}, or not a score."
+        f"from their own camera; – where the latter is not {LEARNT:.0f} above where they began, or not a score."
     )
     return [title, "", *_table(header, body), "", note]
 

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from gqn_rl.curves.comparison import ORACLE, Comparison
-from gqn_rl.curves.measures import LEARNT, UNDEFINED
+from gqn_rl.curves.measures import UNDEFINED, has_learnt
 from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import Estimate, estimate, iqm
 
@@ -27,7 +27,7 @@ class TransferRow:
         seeds: how many agents were evaluated from there.
         own: score of the last evaluation from the camera trained on, of all agents that were evaluated from any other.
         other: score of the same model from the other camera (a return, as `own`, when there is no oracle).
-        kept: `other` divided by what the same agents have from their own camera; NaN where that is not above `LEARNT`.
+        kept: `other` divided by what the same agents have from their own camera; NaN unless they have learnt there.
     """
 
     env: str
@@ -47,7 +47,7 @@ def measure_transfer(comparison: Comparison, seed: int) -> list[TransferRow]:
     for camera in comparison.cameras:
         for name, runs in comparison.cells(camera).items():
             transferred = [run for run in runs if run.transfer.keys() - {camera} and name != ORACLE]
-            own = estimate(iqm, [_own_scores(comparison, transferred)], seed) if transferred else UNDEFINED
+            own = estimate(iqm, [_own_scores(comparison, transferred)[:, -1]], seed) if transferred else UNDEFINED
             for elsewhere in sorted({other for run in transferred for other in run.transfer} - {camera}):
                 seen = [run for run in transferred if elsewhere in run.transfer]
                 other, kept = _other_and_kept(comparison, seen, elsewhere, seed)
@@ -57,11 +57,12 @@ def measure_transfer(comparison: Comparison, seed: int) -> list[TransferRow]:
 
 
 def _own_scores(comparison: Comparison, runs: list[Run]) -> np.ndarray:
-    return comparison.score(np.array([run.returns[-1] for run in runs]))
+    """Returns each run's first and last evaluation from its own camera, [n, 2]."""
+    return comparison.score(np.array([[run.returns[0], run.returns[-1]] for run in runs]))
 
 
 def _other_and_kept(comparison: Comparison, runs: list[Run], camera: str, seed: int) -> tuple[Estimate, Estimate]:
-    """Returns `TransferRow.other` and `TransferRow.kept`; a seed's two scores are resampled together."""
+    """Returns `TransferRow.other` and `TransferRow.kept`; a seed's scores are resampled together."""
     scores = comparison.score(np.array([run.transfer[camera] for run in runs]))
     other = estimate(iqm, [scores], seed)
     if comparison.oracle_return is None:
@@ -69,7 +70,7 @@ def _other_and_kept(comparison: Comparison, runs: list[Run], camera: str, seed: 
     return other, estimate(_share_kept, [np.column_stack([scores, _own_scores(comparison, runs)])], seed)
 
 
-def _share_kept(pairs: np.ndarray) -> float:
-    """Returns the share of the second column's IQM, own scores, that the first has, of pairs [n, 2]."""
-    score, own = iqm(pairs)
-    return float(score / own) if own > LEARNT else np.nan
+def _share_kept(scores: np.ndarray) -> float:
+    """Returns the share of the IQM of own scores that those from elsewhere have, of rows of elsewhere, first, own."""
+    elsewhere, first, own = iqm(scores)
+    return float(elsewhere / own) if has_learnt(first, own) else np.nan
