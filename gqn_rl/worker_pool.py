@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import connection as pipes
+from multiprocessing.util import Finalize
 from typing import Any, cast
 
 import torch
@@ -59,8 +60,8 @@ class _Failure:
 class WorkerPool:
     """`num_workers` spawned processes that run `target(connection, *arguments(index))`; use it as a context.
 
-    Workers ignore Ctrl-C, which reaches the whole terminal: their parent decides. They end when their pipe closes, so a
-    parent that is killed leaves none behind, and the context ends those that still run. One thread of torch each.
+    Signals that ask for an end are left to their parent. Workers end when their pipe closes, so a parent that is killed
+    leaves none behind; the context, or the program's end, ends those that still run. One thread of torch each.
     """
 
     def __init__(self, target: Target, arguments: Callable[[int], tuple[Any, ...]], num_workers: int):
@@ -69,6 +70,7 @@ class WorkerPool:
         self._processes: list[Any] = [None] * num_workers
         self._connections: list[Connection | None] = [None] * num_workers
         self._failures: dict[int, _Failure] = {}
+        Finalize(self, _close, args=(self._connections, self._processes), exitpriority=0)
 
     def __enter__(self) -> WorkerPool:
         try:
@@ -92,7 +94,7 @@ class WorkerPool:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._target, self._arguments(index))
         process = self._context.Process(target=_run, args=arguments, daemon=True, name=f"worker-{index}")
-        with _ctrl_c_ignored():  # a child inherits it, and so ignores Ctrl-C from its very first instruction
+        with signals_left_to_parent():
             process.start()
         theirs.close()
         self._processes[index], self._connections[index] = process, ours
@@ -132,14 +134,19 @@ class WorkerPool:
 
     def close(self) -> None:
         """Closes the pipes, which ends the workers, and kills those that do not end within `STOP_S`."""
-        for connection in self._connections:
-            if connection is not None:
-                connection.close()
-        for process in self._processes:
-            if process is not None:
-                _end(process)
-        self._connections = [None] * len(self._connections)
-        self._processes = [None] * len(self._processes)
+        _close(self._connections, self._processes)
+
+
+def _close(connections: list[Connection | None], processes: list[Any]) -> None:
+    """Closes the pipes and sees that their processes end; both lists hold nothing but None afterwards."""
+    for connection in connections:
+        if connection is not None:
+            connection.close()
+    for process in processes:
+        if process is not None:
+            _end(process)
+    connections[:] = [None] * len(connections)
+    processes[:] = [None] * len(processes)
 
 
 def _run(connection: Connection, target: Target, arguments: tuple[Any, ...]) -> None:
@@ -165,13 +172,18 @@ def _end(process: Any) -> None:
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Ignores SIGINT for a moment; only the main thread can."""
+def signals_left_to_parent() -> Iterator[None]:
+    """A context to start a process in: it ignores SIGINT and SIGTERM from its very first instruction.
+
+    A terminal sends Ctrl-C, and a cluster SIGTERM, to parent and children alike; it is the parent that decides, and it
+    may need them to leave a checkpoint. Only the main thread can arrange for it; another starts a process as it is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

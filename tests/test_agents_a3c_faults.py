@@ -140,13 +140,14 @@ def shared_memory_of(process_ids):
     return [file for number in process_ids for file in pathlib.Path("/dev/shm").glob(f"torch_{number}_*")]
 
 
-def test_ctrl_c_leaves_a_model_that_can_be_saved(program, tmp_path):
-    """SIGINT to all processes, as a terminal sends it: KeyboardInterrupt, `save` works, the workers are gone."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_leaves_a_model_that_can_be_saved(program, tmp_path, number):
+    """As a terminal sends Ctrl-C, and a cluster SIGTERM: KeyboardInterrupt, `save` works, the workers are gone."""
     process, workers = program
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=DEADLINE_S)
     name, num_timesteps, num_children = output.split()
-    assert (name, num_children, process.returncode) == ("SIGINT", "0", 0)
+    assert (name, num_children, process.returncode) == (number.name, "0", 0)
     assert len(workers) == 2 and not any(map(is_running, workers))
     assert A3C.load(tmp_path / "model.zip").num_timesteps == int(num_timesteps) > 0
     assert not shared_memory_of([process.pid, *workers])

@@ -1,8 +1,11 @@
 """Worker processes: messages both ways, how a death is told, and that none stays behind."""
 
 import os
+import pathlib
 import signal
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -41,7 +44,7 @@ def sleep(connection):
 
 
 def describe_process(connection):
-    """Tells what a worker is like, also after Ctrl-C."""
+    """Tells what a worker is like, also after a signal."""
     connection.send((torch.get_num_threads(), torch.cuda.is_initialized()))
     connection.recv()
     connection.send("still here")
@@ -141,13 +144,32 @@ def test_leaving_the_context_ends_every_worker(quick_workers, monkeypatch):
     assert pool.process_ids == [] and not torch.multiprocessing.active_children()
 
 
-def test_spawned_workers_ignore_ctrl_c_and_have_one_thread_and_no_cuda():
-    """Their parent, which hears Ctrl-C as before, decides when they end."""
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_spawned_workers_ignore_signals_and_have_one_thread_and_no_cuda(number):
+    """Their parent, which hears Ctrl-C and SIGTERM as before, decides when they end."""
+    before = signal.getsignal(number)
     with WorkerPool(describe_process, lambda index: (), 1) as pool:
-        assert signal.getsignal(signal.SIGINT) is before
-        os.kill(pool.process_ids[0], signal.SIGINT)  # at once, while it still imports
+        assert signal.getsignal(number) is before
+        os.kill(pool.process_ids[0], number)  # at once, while it still imports
         assert messages(pool, 1) == {0: (1, False)}
-        os.kill(pool.process_ids[0], signal.SIGINT)
+        os.kill(pool.process_ids[0], number)
         pool.send(0, "go on")
         assert messages(pool, 1) == {0: "still here"}
+
+
+def test_a_program_that_leaves_workers_open_ends(tmp_path):
+    """Its end closes their pipes; it does not wait for ever for workers that ignore its SIGTERM."""
+    file = tmp_path / "program.py"
+    file.write_text(
+        "from gqn_rl.worker_pool import WorkerPool\n"
+        "from tests.test_worker_pool import answer, messages\n"
+        "if __name__ == '__main__':\n"
+        "    pool = WorkerPool(answer, lambda index: ('hello',), 1)\n"
+        "    pool.start(0)\n"
+        "    print(messages(pool, 1)[0])\n"
+    )
+    root = str(pathlib.Path(__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "", 0)

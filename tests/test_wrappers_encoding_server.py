@@ -184,6 +184,17 @@ def test_processes_share_the_encoder_and_survive_each_others_death():
         np.testing.assert_allclose(psi, encoder.encode_views(*views(2, seed)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_left_to_the_main_process(number):
+    """The server goes on until its `with` block ends."""
+    with EncodingServer(tiny_encoder()) as server:
+        (process,) = multiprocessing.active_children()
+        os.kill(process.pid, number)
+        time.sleep(0.1)
+        assert server.client().encode_views(*views(2)).shape[0] == 2
+    assert not process.is_alive()
+
+
 def test_a_server_that_cannot_start_says_why():
     """What the encoder's maker raises in the server's process is raised here."""
     with pytest.raises(LookupError, match="no encoder today"), EncodingServer(fails):

@@ -120,11 +120,12 @@ def test_a_killed_worker_is_noticed():
         envs.step(np.zeros(NUM_ENVS, int))
 
 
-def test_ctrl_c_is_left_to_the_main_process():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_left_to_the_main_process(number):
     """The workers go on, and end when they are closed."""
     envs = in_workers(Echo)
     for process_id in envs.process_ids:
-        os.kill(process_id, signal.SIGINT)
+        os.kill(process_id, number)
     time.sleep(0.1)
     envs.reset()
     assert len(envs.process_ids) == 2

@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import secrets
 import shutil
-import signal
 import socket
 import struct
 import tempfile
@@ -29,6 +28,7 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing import connection as pipes
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ import torch
 
 from gqn_rl.models.scene_model import Reading
 from gqn_rl.views import VIEWPOINT_SIZE
+from gqn_rl.worker_pool import signals_left_to_parent
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
 
 LONGEST_SOCKET_PATH = 100
@@ -145,8 +146,10 @@ class EncodingServer:
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self._encoder, torch.get_num_threads())
         self._process = context.Process(target=_host, args=arguments, daemon=True, name="encoding-server")
-        self._process.start()
+        with signals_left_to_parent():
+            self._process.start()
         theirs.close()
+        Finalize(self, self._pipe.close, exitpriority=0)
         try:
             answer = self._pipe.recv()
         except EOFError:
@@ -172,7 +175,6 @@ class EncodingServer:
 
 def _host(parent: pipes.Connection, encoder: Encoder | str | Callable[[], Encoder], num_threads: int) -> None:
     """Runs an `EncodingThread` until the parent closes its pipe or is gone; tells it a client, or what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: the parent decides
     torch.set_num_threads(num_threads)
     try:
         is_maker = callable(encoder) and not hasattr(encoder, "encode_views")

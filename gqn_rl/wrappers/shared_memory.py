@@ -27,8 +27,8 @@ class SharedMemoryVecEnv(VecEnv):
     """Stable-Baselines3's vector environment on `num_workers` spawned processes, each with an equal share.
 
     Gives what `DummyVecEnv` gives, and what is in `wrap`. Workers write what they see to shared memory; pipes carry
-    rewards, ends and infos alone. Workers compute on one thread, ignore Ctrl-C and end with this process; one that
-    fails or is killed raises a ChildProcessError that says why.
+    rewards, ends and infos alone. Workers compute on one thread, leave Ctrl-C and SIGTERM to this process and end
+    with it; one that fails or is killed raises a ChildProcessError that says why.
 
     Args:
         env_fns: make the environments; they reach the workers by cloudpickle.
