@@ -43,9 +43,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from gqn_rl import load_encoder
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import arguments_of, new_ppo
-from gqn_rl.allocator import keep_freed_memory
 from gqn_rl.envs import renderer
 from gqn_rl.envs.jaco_reach import JacoReachEnv
+from gqn_rl.machine import keep_freed_memory
 from gqn_rl.representation import SceneEncoder
 from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import CameraObservation, default_workers, make_env, make_vec_env

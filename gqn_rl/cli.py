@@ -29,7 +29,7 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 import gqn_rl
-from gqn_rl.allocator import keep_freed_memory
+from gqn_rl.machine import available_cores, keep_freed_memory
 from gqn_rl.runlog import write_atomic
 
 PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_control", "hydra-core", "safetensors")
@@ -92,13 +92,6 @@ def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> No
             allowed = (int, float) if isinstance(default, float) else (type(default),)
             if type(value) not in allowed:
                 raise ValueError(f"`{name}` must be {_KIND_OF[type(default)]} like {default}, got {value!r}.")
-
-
-def available_cores() -> int:
-    """Returns the number of CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # absent on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def use_threads(threads: int | None) -> None:

@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gqn_rl.checkpoint import load_model
-from gqn_rl.cli import available_cores
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.machine import available_cores
 from gqn_rl.pretrain.evaluation import fixed_views
 from gqn_rl.pretrain.pictures import picture_sheet, write_png
 from gqn_rl.representation import find_encoder

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from gqn_rl.cli import available_cores, versions
+from gqn_rl.cli import versions
+from gqn_rl.machine import available_cores
 
 SLOW_FRAMES_PER_S = 200.0
 """Below this, at 64×64, something is wrong even for rendering on a CPU (3 000 are usual on a free core)."""

@@ -30,9 +30,10 @@ from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import train, transfer
-from gqn_rl.cli import available_cores, command, write_run_header
+from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
+from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 import torch.multiprocessing
 
-from gqn_rl.allocator import keep_freed_memory
+from gqn_rl.machine import keep_freed_memory
 
 STOP_S = 5.0
 """Seconds that a worker gets to end by itself before it is killed."""

@@ -10,7 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gqn_rl.cli import available_cores, command, sentence, use_threads, versions, write_run_header
+from gqn_rl.cli import command, sentence, use_threads, versions, write_run_header
+from gqn_rl.machine import available_cores
 
 CONFIG = """
 defaults:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,10 +81,3 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
 
 def _short(value: Any) -> str:
     return textwrap.shorten(str(value), width=60, placeholder="...")
-
-
-def available_cores() -> int:
-    """Returns the number of CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # absent on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

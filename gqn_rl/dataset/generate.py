@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 import gqn_rl
-from gqn_rl.dataset.folder import available_cores, check_continues, delete, is_finished, sole_writer
+from gqn_rl.dataset.folder import check_continues, delete, is_finished, sole_writer
 from gqn_rl.dataset.shards import (
     MANIFEST,
     PARTIAL_MANIFEST,
@@ -22,6 +22,7 @@ from gqn_rl.dataset.shards import (
     write_json,
 )
 from gqn_rl.dataset.workers import ShardJob, run_in_workers
+from gqn_rl.machine import available_cores
 from gqn_rl.views import POSE_CONVENTION, Scene
 
 

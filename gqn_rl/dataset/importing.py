@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import gqn_rl
-from gqn_rl.dataset.folder import available_cores, check_continues, delete, is_finished, sole_writer
+from gqn_rl.dataset.folder import check_continues, delete, is_finished, sole_writer
 from gqn_rl.dataset.shards import (
     MANIFEST,
     PARTIAL_MANIFEST,
@@ -25,6 +25,7 @@ from gqn_rl.dataset.shards import (
     write_shard,
 )
 from gqn_rl.dataset.source import Decode, Found, decode_record, gather, list_files, read_scenes
+from gqn_rl.machine import available_cores
 from gqn_rl.views import POSE_CONVENTION, Views
 
 SCENE_PREFIX = "imported_"

@@ -1,4 +1,4 @@
-"""What the allocator keeps."""
+"""Memory that a process frees and takes again."""
 
 import platform
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 COUNT_FAULTS = """
 import resource, torch
-from gqn_rl.allocator import keep_freed_memory
+from gqn_rl.machine import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):
