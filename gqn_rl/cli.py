@@ -148,6 +148,8 @@ def sentence(error: BaseException) -> str:
         parent = cause.parent_node
         if isinstance(parent, DictConfig):
             valid = sorted(str(key) for key in parent if key != "hydra")
+            if not valid:  # keyword arguments for what the user chose: any name may be right
+                return f"`{cause.full_key}` is not set yet: give it with a plus, `+{cause.full_key}=...`."
             return f"there is no setting `{cause.full_key}`{_suggest(str(cause.key), valid)}"
         return _first_line(error) + " " + _first_line(cause)
     if isinstance(error, HydraException):

@@ -25,6 +25,7 @@ rate: 0.5
 flag: true
 out: ???
 tail: {length: 3, colour: red}
+toys: {}
 run_dir: runs/seed${seed}
 hydra:
   output_subdir: null
@@ -81,6 +82,7 @@ def test_main_gets_the_config_with_its_overrides(run):
         ("animal=brid", "Error: `animal` has no choice `brid`, did you mean `bird`? Valid: bird, cat."),
         ("sede=1", "Error: there is no setting `sede`, did you mean `seed`? Valid: animal, flag, out,"),
         ("tail.lenght=1", "Error: there is no setting `tail.lenght`, did you mean `length`? Valid: colour, length."),
+        ("toys.balls=2", "Error: `toys.balls` is not set yet: give it with a plus, `+toys.balls=...`."),
         ("seed", "Error: Error parsing override 'seed'."),
         ("seed=abc", "Error: `seed` must be an integer like 0, got 'abc'."),
         ("seed=1e5", "Error: `seed` must be an integer like 0, got 100000.0."),
@@ -99,8 +101,8 @@ def test_wrong_override_is_refused_with_what_is_valid(run, capsys, override, sai
 
 def test_right_kinds_of_values_pass(run):
     """A float may be given as an integer, and anything may be null."""
-    (cfg,) = run("rate=2", "seed=null", "tail.length=5")
-    assert (cfg.rate, cfg.seed, cfg.tail.length) == (2, None, 5)
+    (cfg,) = run("rate=2", "seed=null", "tail.length=5", "+toys.balls=2")
+    assert (cfg.rate, cfg.seed, cfg.tail.length, cfg.toys.balls) == (2, None, 5, 2)
 
 
 def test_value_error_is_one_sentence(run, capsys):
