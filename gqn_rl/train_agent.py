@@ -73,7 +73,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
 
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
-    facts = {key: settings[key] for key in ("seed", "encoder", "task")}
+    facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(cfg)}
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
     facts |= {"told": settings["repr"].get("told")}
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
@@ -108,12 +108,26 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     eval_envs.close()
 
 
+def task_arguments(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the keyword arguments of the environment that the config's `task` holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    given: Any = OmegaConf.to_container(cfg.task, resolve=True) if OmegaConf.is_config(cfg.task) else cfg.task
+    if not isinstance(given, dict | None):
+        raise ValueError(
+            f"`task` must be keyword arguments of the environment, such as {{looks: random}}, got {given!r}."
+        )
+    return given or {}
+
+
 def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     """Returns `make_vec_env` with all arguments but the number of environments and what follows from it."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     scene = settings["env"]["scene"]
     task = make_task(cfg.env.name, scene, camera)
-    env_kwargs = {**task.env_kwargs, **settings["task"]}
+    env_kwargs = task.env_kwargs | task_arguments(cfg)
     encoder = None
     if cfg.repr.kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(cfg)

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_module
 import gqn_rl
 from gqn_rl.agents import run_folder as files
 from gqn_rl.representation import load_encoder, random_encoder
-from gqn_rl.train_agent import pretraining_cost
+from gqn_rl.train_agent import pretraining_cost, task_arguments
 
 CHOICES = [
     *("gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window"),
@@ -98,6 +98,14 @@ def test_what_r_cost_is_said_of_pretrained_encoders_alone():
     assert pretraining_cost(None) == pretraining_cost(random_encoder(load_encoder("jaco").metadata["model"], 0)) == ""
 
 
+@pytest.mark.parametrize("word", ["task={looks: random}", "+task.looks=random"])
+def test_the_task_takes_any_keyword_argument_of_the_environment(word):
+    """As a whole or one by one; none by default."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        assert task_arguments(compose("train_agent", [word])) == {"looks": "random"}
+        assert task_arguments(compose("train_agent")) == {}
+
+
 @pytest.mark.slow
 def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
     """A multirun gives each job its folder; the same command again says that both are finished."""
@@ -175,6 +183,9 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
     (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo"),
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
+    (["repr=oracle", "task=3"], "`task` must be keyword arguments of the environment, such as {looks: random}, got 3."),
+    (["repr=oracle", "task={looks: bright}"], "`looks` must be 'same' or 'random', got 'bright'."),
+    (["repr=oracle", "+task.lokos=random"], "`gqn_rl/JacoReach-v0` cannot be made: "),
 ])  # fmt: skip
 def test_mistakes_end_in_one_sentence_and_leave_no_run(tmp_path, words, message):
     """Exit status 1, the choices or the next step on stderr, no traceback, no run folder."""

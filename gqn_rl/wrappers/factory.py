@@ -185,7 +185,10 @@ def _camera_env(
     env_id: str, repr: str, camera: Camera | str, size: int, proprioception: Sequence[str], env_kwargs: dict[str, Any]
 ) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
-    env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
+    try:
+        env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
+    except TypeError as error:  # an argument that it does not have
+        raise ValueError(f"`{env_id}` cannot be made: {error}.") from error
     return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception)
 
 
