@@ -18,7 +18,7 @@ import json
 import pathlib
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -73,7 +73,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
 
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
-    facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(cfg)}
+    facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(settings["task"])}
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
     facts |= {"told": settings["repr"].get("told")}
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
@@ -108,18 +108,17 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     eval_envs.close()
 
 
-def task_arguments(cfg: DictConfig) -> dict[str, Any]:
-    """Returns the keyword arguments of the environment that the config's `task` holds.
+def task_arguments(given: object) -> dict[str, Any]:
+    """Returns the keyword arguments of the environment that the config's `task` holds, none for null.
 
     Raises:
         ValueError: it holds something else.
     """
-    given: Any = OmegaConf.to_container(cfg.task, resolve=True) if OmegaConf.is_config(cfg.task) else cfg.task
-    if not isinstance(given, dict | None):
+    if not isinstance(given, Mapping | None):
         raise ValueError(
             f"`task` must be keyword arguments of the environment, such as {{looks: random}}, got {given!r}."
         )
-    return given or {}
+    return dict(given or {})
 
 
 def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
@@ -127,7 +126,7 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     scene = settings["env"]["scene"]
     task = make_task(cfg.env.name, scene, camera)
-    env_kwargs = task.env_kwargs | task_arguments(cfg)
+    env_kwargs = task.env_kwargs | task_arguments(settings["task"])
     encoder = None
     if cfg.repr.kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(cfg)

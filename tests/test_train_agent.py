@@ -102,8 +102,8 @@ def test_what_r_cost_is_said_of_pretrained_encoders_alone():
 def test_the_task_takes_any_keyword_argument_of_the_environment(word):
     """As a whole or one by one; none by default."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        assert task_arguments(compose("train_agent", [word])) == {"looks": "random"}
-        assert task_arguments(compose("train_agent")) == {}
+        assert task_arguments(compose("train_agent", [word]).task) == {"looks": "random"}
+        assert task_arguments(compose("train_agent").task) == {}
 
 
 @pytest.mark.slow
