@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from gqn_rl.agents.networks.shift import RandomShift
 from gqn_rl.models.scene_model import Reading
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
@@ -27,9 +28,13 @@ class GQNExtractor(BaseFeaturesExtractor):
         observation_space: what `CameraObservation` gives, its picture channels first (SB3 sees to both).
         encoder: the encoder, or the path or name of one; the policy works on a copy of its own.
         freeze: whether the encoder keeps its weights.
+        shift: the largest random shift of pictures in training, in pixels (`RandomShift`); ψ then sees its camera
+            turned by as much.
     """
 
-    def __init__(self, observation_space: gym.spaces.Dict, encoder: SceneEncoder | str, freeze: bool = True):
+    def __init__(
+        self, observation_space: gym.spaces.Dict, encoder: SceneEncoder | str, freeze: bool = True, shift: int = 0
+    ):
         encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
         size, given = encoder.image_size, observation_space[IMAGE].shape
         if given != (3, size, size):
@@ -37,6 +42,7 @@ class GQNExtractor(BaseFeaturesExtractor):
         nothing = torch.zeros(1, *encoder.representation_shape), torch.zeros(1, VIEWPOINT_SIZE)
         super().__init__(observation_space, features_dim=_said(encoder.reading, *nothing).shape[1] + VIEWPOINT_SIZE)
         self.psi, self._reading = copy.deepcopy(encoder.module).requires_grad_(not freeze), encoder.reading
+        self.shift = RandomShift(shift)
 
     def apply(self, fn: Any) -> Self:
         """Does nothing: through it SB3's policies would draw every weight anew (`ortho_init`), pretrained ones too."""
@@ -45,7 +51,7 @@ class GQNExtractor(BaseFeaturesExtractor):
     def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
         """Maps "image" float [N, 3, H, W] in [0, 1] and "viewpoint" [N, 7] to features [N, features_dim]."""
         viewpoints = observations[VIEWPOINT].float()
-        views = Views(restore_images(observations[IMAGE])[:, None], viewpoints[:, None])
+        views = Views(restore_images(self.shift(observations[IMAGE]))[:, None], viewpoints[:, None])
         return torch.cat([_said(self._reading, self.psi(views).flatten(0, 1), viewpoints), viewpoints], dim=1)
 
 
