@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -69,19 +68,21 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
             assert f'"pid": {os.getpid()},' in (tmp_path / LOCK_FILE).read_text()
 
 
-def test_waiting_goes_on_when_the_holder_has_ended(tmp_path, caplog):
+def test_waiting_goes_on_when_the_holder_has_ended(tmp_path, monkeypatch):
     """With `wait` the holder is named in a warning, and the lock is taken after it."""
 
-    def end_the_holder(record: logging.LogRecord) -> bool:
-        assert f"process {holder.pid}" in record.getMessage()
-        holder.stdin.close()
-        return True
+    said = []
 
+    def end_the_holder(text: str, *values: object) -> None:
+        said.append(text % values)
+        holder.stdin.close()
+
+    monkeypatch.setattr(locks._log, "warning", end_the_holder)
     with another_holder(tmp_path) as holder:
-        caplog.handler.addFilter(end_the_holder)
         with sole_writer(tmp_path, wait=True):
             assert holder.wait() == 0
-        assert len(caplog.records) == 1
+        assert len(said) == 1
+        assert f"in use by process {holder.pid} " in said[0]
 
 
 def test_one_process_takes_a_folder_once_at_a_time(tmp_path):
