@@ -70,7 +70,6 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
 
 def test_waiting_goes_on_when_the_holder_has_ended(tmp_path, monkeypatch):
     """With `wait` the holder is named in a warning, and the lock is taken after it."""
-
     said = []
 
     def end_the_holder(text: str, *values: object) -> None:
