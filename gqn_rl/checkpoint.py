@@ -17,6 +17,10 @@ import safetensors
 import safetensors.torch
 import torch
 
+from gqn_rl.artefacts.documents import Record, Text, parse_json
+from gqn_rl.artefacts.files import check_regular
+from gqn_rl.artefacts.model_file import REMEDY, check_model, check_statistics, parse_facts
+from gqn_rl.artefacts.tensors import check_like
 from gqn_rl.models import MODELS, SceneModel
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.runlog import write_atomic
@@ -34,6 +38,7 @@ _FORMAT = "gqn_rl scene model 1"
 _HEADER = "gqn_rl"
 _WEIGHTS = "model."
 _STATISTICS = "statistics."
+_HEADER_ENTRIES = Record({}, {"format": Text(), "facts": Text(), "sha256": Text()})
 
 
 def save_model(path: str | pathlib.Path, model: SceneModel | MapDecoder, metadata: dict[str, Any]) -> None:
@@ -70,13 +75,15 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
         The model, on the CPU in evaluation mode, and its metadata, in which `STATISTICS` (if any) are tensors.
 
     Raises:
-        ValueError: the file is missing, truncated, altered, of another kind, or for another pose convention.
+        ValueError: the file is missing, truncated, altered, of another kind, for another pose convention, or holds what
+            no model could have: other shapes or types than its settings say, NaN, infinity, a deviation of 0.
     """
     facts, tensors = _read(pathlib.Path(path))
     if facts["model"]["name"] in MAP_DECODERS:
         raise ValueError(f"`{path}` holds a map decoder, not a scene model; name the encoder that it was trained on.")
     model = _build(path, facts, tensors, MODELS)
     statistics = {key: tensors[_STATISTICS + key] for key in STATISTICS if _STATISTICS + key in tensors}
+    check_statistics(path, statistics, tuple(model.representation_shape))
     return model, facts | statistics
 
 
@@ -115,36 +122,44 @@ def _build(
     sizes = dict(facts["model"])
     name = sizes.pop("name")
     weights = {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
+    with torch.device("meta"):  # shapes alone: the sizes may be those of a model that fits into no memory
+        check_like(path, weights, _new(path, name, sizes, kinds).state_dict(), REMEDY)
+    model = _new(path, name, sizes, kinds)
+    check_model(path, facts, model)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _new(path: str | pathlib.Path, name: str, sizes: dict[str, Any], kinds: dict[str, type[M]]) -> M:
+    """Makes a model of the given sizes; whatever a constructor makes of impossible ones becomes one sentence."""
     try:
         if name not in kinds:
             raise ValueError(f"its name must be one of {sorted(kinds)}, got {name!r}.")
-        model = kinds[name](**sizes)
-        model.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(f"`{path}` does not fit this version of the model `{facts['model']}`: {first_line}") from error
-    return model.eval()
+        return kinds[name](**sizes)
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ValueError(f"`{path}` does not fit this version of the model `{name}`: {first_line}") from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Reads facts and tensors, refusing what is not a whole, unaltered file of ours."""
+    check_regular(path)
     if not path.is_file():
         raise ValueError(f"`{path}` is not a file; expected a scene model written by `python -m gqn_rl.pretrain`.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+            text = (file.metadata() or {}).get(_HEADER, "{}")
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"`{path}` is truncated or not a safetensors file ({error}); fetch or train it again."
-        ) from error
+        raise ValueError(f"`{path}` is truncated or not a safetensors file ({error}); {REMEDY}.") from error
+    header = parse_json(path, text, _HEADER_ENTRIES, REMEDY)
     if header.get("format") != _FORMAT:
         raise ValueError(
             f"`{path}` is not a gqn_rl scene model (format '{header.get('format')}', expected '{_FORMAT}')."
         )
     if header.get("sha256") != _digest(header.get("facts", ""), tensors):
-        raise ValueError(f"`{path}` was altered after it was written (its sha256 differs); fetch or train it again.")
-    return json.loads(header["facts"]), tensors
+        raise ValueError(f"`{path}` was altered after it was written (its sha256 differs); {REMEDY}.")
+    return parse_facts(path, header["facts"]), tensors
 
 
 def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:

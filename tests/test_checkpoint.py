@@ -1,13 +1,16 @@
 """The model file: what goes in comes out, and nothing else is believed."""
 
 import json
+import os
 import pickle
 
 import pytest
 import safetensors.torch
 import torch
 
-from gqn_rl.checkpoint import load_model, save_model
+from gqn_rl import checkpoint
+from gqn_rl.checkpoint import load_map_decoder, load_model, save_model
+from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.views import POSE_CONVENTION
 from tests.tiny_pretraining import SIZES, tiny_model
 
@@ -105,3 +108,124 @@ def test_facts_are_readable_without_this_package(path):
     with safetensors.safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["gqn_rl"])
     assert json.loads(header["facts"])["image_size"] == SIZES["image_size"]
+
+
+def rewritten(path, facts=None, tensors=None, text=None):
+    """Writes a model's file anew with other facts or tensors and a digest that is right; returns the path."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["gqn_rl"])
+        held = {name: file.get_tensor(name) for name in list(file.keys())}
+    text = json.dumps(json.loads(header["facts"]) | (facts or {}), sort_keys=True) if text is None else text
+    held = {name: value for name, value in (held | (tensors or {})).items() if value is not None}
+    header |= {"facts": text, "sha256": checkpoint._digest(text, held)}
+    path.write_bytes(safetensors.torch.save(held, {"gqn_rl": json.dumps(header)}))
+    return path
+
+
+def first_weight(path):
+    """Returns name and value of the first weight of a file."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        name = min(name for name in list(file.keys()) if name.startswith("model."))
+        return name, file.get_tensor(name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_numbers_are_refused_by_name(path, value):
+    """One NaN or infinity in a weight, as a diverged fine-tuning leaves it, names the file and the weight."""
+    name, weight = first_weight(path)
+    weight.view(-1)[-1] = value
+    with pytest.raises(ValueError, match=rf"model\.safetensors`: `{name[6:]}` holds NaN or infinity; fetch or train"):
+        load_model(rewritten(path, tensors={name: weight}))
+
+
+@pytest.mark.parametrize(
+    ("statistics", "said"),
+    [
+        ({"r_mean": torch.full((8,), float("nan"))}, "`r_mean` holds NaN or infinity"),
+        ({"r_std": torch.full((8,), float("inf"))}, "`r_std` holds NaN or infinity"),
+        ({"r_std": torch.zeros(8)}, "`r_std` must be above 0 everywhere, got 0"),
+        ({"r_std": -torch.ones(8)}, "`r_std` must be above 0 everywhere, got -1"),
+        ({"r_std": None}, "`r_std` must be a tensor float32 \\[8\\], got NoneType"),
+        ({"r_std": torch.ones(7)}, "`r_std` must be float32 \\[8\\], got float32 \\[7\\]"),
+        ({"r_mean": torch.ones(8).double()}, "`r_mean` must be float32 \\[8\\], got float64 \\[8\\]"),
+        ({"r_directions": torch.ones(7, 2)}, "`r_directions` must be float32 \\[8, any\\], got float32 \\[7, 2\\]"),
+        ({"r_directions": torch.ones(8, 9)}, "`r_directions` \\[8, 9\\] does not fit r of shape \\[8\\]"),
+        ({"r_directions": torch.ones(8, 0)}, "`r_directions` \\[8, 0\\] does not fit"),
+        ({"r_directions": torch.ones(8, 2).double()}, "`r_directions` must be float32"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused_by_name(path, statistics, said):
+    """Statistics of r are finite, of its shape and float32; a deviation of 0 would make every entry infinite."""
+    tensors = {f"statistics.{name}": value for name, value in statistics.items()}
+    with pytest.raises(ValueError, match=said):
+        load_model(rewritten(path, tensors=tensors))
+
+
+def test_weights_of_another_shape_or_type_are_refused_by_name(path):
+    """A weight that is missing, superfluous, of another shape or another type is named with what was expected."""
+    name, weight = first_weight(path)
+    whole = path.read_bytes()
+    for changed, said in (
+        ({name: None}, f"lacks the tensor `{name[6:]}`"),
+        ({"model.surplus": weight}, "holds a tensor `surplus` that has no place"),
+        ({name: weight[None]}, rf"`{name[6:]}` must be float32 \[.*\], got float32 \[1, "),
+        ({name: weight.double()}, f"`{name[6:]}` must be float32 .*, got float64"),
+    ):
+        path.write_bytes(whole)
+        with pytest.raises(ValueError, match=said):
+            load_model(rewritten(path, tensors=changed))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"step": -1}, "`step` must be an integer of at least 0, got -1"),
+        ({"step": "7"}, "`step` must be an integer"),
+        ({"metrics": []}, "`metrics` must be an object"),
+        ({"dataset": "x"}, "`dataset` must be an object, got 'x'"),
+        ({"dataset": {"num_scenes": {"train": 3}}}, "`dataset.num_scenes.heldout` is missing"),
+        ({"dataset": {"cameras": {"moving": 3}}}, "`dataset.cameras.moving` must be an object"),
+        ({"earlier": [{"step": 1}]}, r"`earlier\[0\].dataset` is missing"),
+        ({"image_size": 32}, "`image_size` is 32, but its model has 16"),
+        ({"representation_shape": [9]}, r"`representation_shape` is \[9\], but its model has \[8\]"),
+        ({"pose_convention": 3}, "`pose_convention` must be a text"),
+        ({"model": "gqn"}, "`model` must be an object"),
+        ({"model": {"image_size": 16}}, "`model.name` is missing"),
+        ({"model": SIZES | {"hidden_channels": 30000}}, "must be float32 .*120000.*got float32"),
+        ({"model": SIZES | {"num_steps": 10**9, "shared_cores": False}}, r"`model.num_steps` must be an integer in"),
+        ({"model": SIZES | {"image_size": 2**40}}, r"`model.image_size` must be an integer in"),
+        ({"model": SIZES | {"downsample": 0}}, "does not fit this version of the model `gqn`"),
+        ({"model": SIZES | {"hidden_channels": -4}}, "does not fit this version of the model `gqn`"),
+        ({"model": SIZES | {"surplus": 1}}, "does not fit this version of the model `gqn`.*surplus"),
+    ],
+)
+def test_facts_that_no_model_could_have_are_refused_by_entry(path, facts, said):
+    """A header whose digest is right but whose facts are of another kind or range is refused by file and entry."""
+    with pytest.raises(ValueError, match=said) as refusal:
+        load_model(rewritten(path, facts))
+    assert "model.safetensors" in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"x"', "[" * 100_000, "{", "", '{"model": NaN}'])
+def test_headers_that_are_no_object_are_refused(path, text):
+    """Facts that are a list, a number, a text, nothing, broken or endlessly nested end in a sentence with the file."""
+    with pytest.raises(ValueError, match=r"model\.safetensors`"):
+        load_model(rewritten(path, text=text))
+
+
+def test_map_decoders_are_checked_likewise(tmp_path):
+    """A map decoder with NaN in a weight is refused by file and name."""
+    path = tmp_path / "map.safetensors"
+    decoder = MapDecoder([8], [0, 0, 3, 0, 1, -1, 0], 45.0, [2.0, 3.0], [1.0], 16, 1, 4, 2, 4, 3, 8)
+    save_model(path, decoder, {"step": 3})
+    assert load_map_decoder(path)[1]["step"] == 3
+    name, weight = first_weight(path)
+    with pytest.raises(ValueError, match=f"`{name[6:]}` holds NaN or infinity"):
+        load_map_decoder(rewritten(path, tensors={name: weight * float("nan")}))
+
+
+def test_fifo_in_place_of_a_model_is_refused_at_once(tmp_path):
+    """A FIFO would block its reader for ever; it is refused without being opened."""
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors` must be a file, but is a FIFO"):
+        load_model(tmp_path / "model.safetensors")
