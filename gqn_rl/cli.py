@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -30,6 +31,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 import gqn_rl
 from gqn_rl.machine import available_cores, keep_freed_memory
+from gqn_rl.multirun import failures, is_multirun, job_label, note_failure, tell_apart, with_constants
 from gqn_rl.runlog import write_atomic
 
 PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_control", "hydra-core", "safetensors")
@@ -50,7 +52,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     """Turns `main(cfg)` into a command line that reads `gqn_rl/configs/<config_name>.yaml` and its overrides.
 
     Errors that a user can cause end it with one sentence on stderr and exit status 1, Ctrl-C with 130; bugs keep their
-    traceback. The config's `threads` is applied first (see `use_threads`).
+    traceback. In a multirun the other jobs go on, and the command ends with a list of those that failed. The config's
+    `threads` is applied first (see `use_threads`).
     """
     settings = {"version_base": "1.3", "config_path": "pkg://gqn_rl.configs", "config_name": config_name}
 
@@ -58,6 +61,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
             check_types(cfg, compose(config_name, _group_choices()))
+            tell_apart(cfg)
+            if is_multirun():
+                print(f"{job_label().capitalize()}:", flush=True)
             keep_freed_memory()
             if "threads" in cfg:
                 use_threads(cfg.threads)
@@ -65,11 +71,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(main)
         def run() -> None:
+            sys.argv[1:] = with_constants(sys.argv[1:])
             if TRACEBACK_VARIABLE in os.environ:
                 hydra.main(**settings)(job)()
                 return
-            with _errors_as_sentences(), _hydra_raises():
-                hydra.main(**settings)(_errors_as_sentences()(job))()
+            with _errors_as_sentences(), _failed_jobs_listed(), _hydra_raises():
+                hydra.main(**settings)(_job_errors()(job))()
 
         return run
 
@@ -193,6 +200,32 @@ def _errors_as_sentences() -> Iterator[None]:
     except USER_ERRORS as error:
         print(f"Error: {sentence(error)}\n({TRACEBACK_VARIABLE}=1 shows where it arose.)", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def _job_errors() -> Iterator[None]:
+    """Ends the process at an error, or in a multirun this job alone."""
+    if not is_multirun():
+        with _errors_as_sentences():
+            yield
+        return
+    try:
+        yield
+    except Exception as error:  # Ctrl-C ends all jobs
+        said = sentence(error) if isinstance(error, USER_ERRORS) else "".join(traceback.format_exception(error))
+        print(f"Error in {job_label()}: {said}", file=sys.stderr, flush=True)
+        if not note_failure(f"{job_label()}: {sentence(error)}"):
+            raise  # on another machine, whose failures Hydra brings here
+
+
+@contextmanager
+def _failed_jobs_listed() -> Iterator[None]:
+    """Ends a multirun in which jobs failed with a list of them."""
+    with failures() as failed:
+        yield
+        if said := failed():
+            print("\n  ".join([f"{len(said)} failed, the others are done:", *said]), file=sys.stderr)
+            sys.exit(1)
 
 
 @contextmanager

@@ -174,14 +174,86 @@ def test_multirun_runs_every_combination(run):
     assert sorted((cfg.seed, cfg.animal.legs) for cfg in seen) == [(1, 2), (1, 4), (2, 2), (2, 4)]
 
 
-def test_multirun_stops_at_an_error(run, capsys):
-    """A failing job of a sweep ends the command with its sentence."""
+def test_one_failing_job_does_not_end_a_multirun(run, capsys):
+    """The jobs after it run; each failure is said under its job, and at the end all of them once more, status 1."""
+    done = []
 
     def refuse_two(cfg):
-        if cfg.seed == 2:
-            raise ValueError("`seed` must not be 2.")
+        if cfg.seed in (2, 3):
+            raise ValueError(f"`seed` must not be {cfg.seed}.")
+        done.append(cfg.seed)
 
-    assert error_of(capsys, run, "-m", "seed=1,2,3", action=refuse_two) == "Error: `seed` must not be 2."
+    with pytest.raises(SystemExit) as exit_info:
+        run("-m", "seed=1,2,3,4", "animal=cat", action=refuse_two)
+    assert exit_info.value.code == 1 and done == [1, 4]
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"Job {i} (seed={i}):" for i in (1, 2, 3, 4)]
+    assert told.err.splitlines() == [
+        "Error in job 2 (seed=2): `seed` must not be 2.",
+        "Error in job 3 (seed=3): `seed` must not be 3.",
+        "2 failed, the others are done:",
+        "  job 2 (seed=2): `seed` must not be 2.",
+        "  job 3 (seed=3): `seed` must not be 3.",
+    ]
+
+
+def test_a_bug_in_one_job_keeps_its_traceback_and_the_others_run(run, capsys):
+    """Whatever ends a job, it ends that job alone."""
+
+    def bug_in_one(cfg):
+        if cfg.seed == 1:
+            raise KeyError("bug")
+        print("done", cfg.seed)
+
+    with pytest.raises(SystemExit) as exit_info:
+        run("-m", "seed=1,2", action=bug_in_one)
+    told = capsys.readouterr()
+    assert exit_info.value.code == 1 and "done 2" in told.out
+    assert "Traceback" in told.err and told.err.splitlines()[-1] == "  job 1 (seed=1): 'bug'"
+
+
+def test_interrupt_ends_all_jobs(run, capsys):
+    """Ctrl-C is meant for the command, not for one job."""
+    begun = []
+
+    def interrupt(cfg):
+        begun.append(cfg.seed)
+        raise KeyboardInterrupt
+
+    assert error_of(capsys, run, "-m", "seed=1,2", action=interrupt, status=130).startswith("Interrupted.")
+    assert begun == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [
+        (["seed=1,2"], ["runs/seed1", "runs/seed2"]),
+        (["rate=0.5,1e-3", "seed=3"], ["runs/seed3_rate-0.5", "runs/seed3_rate-0.001"]),
+        (["rate=0.5,1", "seed=1,2"], [f"runs/seed{s}_rate-{r}" for r in ("0.5", "1") for s in (1, 2)]),
+        (["animal=cat,bird"], ["runs/seed0_animal-cat", "runs/seed0_animal-bird"]),
+        (["run_dir=a,b"], ["a", "b"]),
+        (["run_dir=a", "seed=1,2"], ["a_seed-1", "a_seed-2"]),
+        (["run_dir=a${seed}", "seed=1,2"], ["a1", "a2"]),
+        (["+toys.balls=1,2"], ["runs/seed0_balls-1", "runs/seed0_balls-2"]),
+        (["tail.colour=red,blue", "+toys.colour=red"], ["runs/seed0_colour-red", "runs/seed0_colour-blue"]),
+    ],
+)
+def test_jobs_of_a_multirun_have_folders_of_their_own(run, words, folders):
+    """A folder says what its job varies, once; what the name says already and what is the same for all stays out."""
+    assert [cfg.run_dir for cfg in run("-m", *words)] == folders
+
+
+def test_values_that_no_folder_can_be_called_get_a_hash(run):
+    """Slashes, brackets and spaces become dashes; the hash keeps apart what then looks alike."""
+    first, second = (cfg.run_dir for cfg in run("-m", "tail.colour=a/b,a\\ b"))
+    assert first.startswith("runs/seed0_colour-a-b_") and second.startswith("runs/seed0_colour-a-b_")
+    assert first != second and "/" not in first.removeprefix("runs/")
+
+
+def test_one_run_keeps_its_folder(run):
+    """Without -m the folder is what the config says, whatever was overridden."""
+    (cfg,) = run("rate=1", "animal=bird")
+    assert cfg.run_dir == "runs/seed0"
 
 
 def test_threads_are_shared_among_the_processes_of_torchrun(restore_threads, monkeypatch):
