@@ -164,7 +164,7 @@ def summary(out: Path, seconds: dict[str, float], total_s: float) -> str:
     lines = [
         "",
         "What to look at:",
-        f"  {out}/figures/jaco_ppo_steps.png (and .svg; jaco_ppo_hours over time; table.md)",
+        f"  {out}/figures/jaco_ppo_steps.png (and .svg; table.md)",
         "      return over environment steps, random agent = 0, oracle = 100. One seed and a short run each:",
         "      differences may be chance, and 100 is only what this short oracle run reached.",
         f"  {out}/predicted_views.png",

@@ -6,8 +6,9 @@
     python -m gqn_rl.plot runs=runs/agents/jaco behind=results/agents out=figures/mine
     python -m gqn_rl.plot runs=runs/agents/jaco behind=runs/agents/grid out=figures/grid
 
-Writes, for each environment and algorithm, `<env>_<algorithm>_steps` and `_hours` as .png and .svg, and
-`table.md` and `table.csv` over all of them; `transfer.csv` too where runs were evaluated from other cameras.
+Writes, for each environment and algorithm, `<env>_<algorithm>_steps` as .png and .svg, with `axes=[env_steps,hours]`
+also `_hours` (wall-clock hours, which compare only runs that had the machine to themselves), and `table.md` and
+`table.csv` over all of them; `transfer.csv` too where runs were evaluated from other cameras.
 
 Runs of `behind` are drawn dotted behind the curves and counted nowhere: published curves behind one's own (whose score
 the published oracle scales where there is no other), or, as in the paper's Fig. 5, agents with other hyper-parameters.
@@ -33,21 +34,25 @@ from gqn_rl.curves import (
     write_markdown,
 )
 
+_ENDINGS: dict[str, str] = {"env_steps": "steps", "hours": "hours"}
+"""Of a figure's name, by its axis."""
+
 
 @command("plot")
 def main(cfg: DictConfig) -> None:
-    """Reads the runs, draws two figures for each environment and algorithm, writes the table and prints the paths."""
+    """Reads the runs, draws the figures of each environment and algorithm, writes the table and prints the paths."""
     out = Path(cfg.out)
     if (out / "run.json").exists():
         raise ValueError(f"`out` must not be a run's folder, whose transfer.csv it could overwrite, got {out}.")
+    if unknown := [axis for axis in cfg.axes if axis not in _ENDINGS]:
+        raise ValueError(f"`axes` must be a list of {' and '.join(_ENDINGS)}, got {', '.join(map(str, unknown))}.")
     comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind)
     out.mkdir(parents=True, exist_ok=True)
     for comparison in comparisons:
         name = f"{comparison.env}_{comparison.agent}"
-        for path in draw_curves(comparison, "env_steps", out / f"{name}_steps", cfg.seed):
-            print(path)
-        for path in draw_curves(comparison, "hours", out / f"{name}_hours", cfg.seed):
-            print(path)
+        for axis in cfg.axes:
+            for path in draw_curves(comparison, axis, out / f"{name}_{_ENDINGS[axis]}", cfg.seed):
+                print(path)
     rows = [row for comparison in comparisons for row in measure(comparison, cfg.seed)]
     write_csv(out / "table.csv", rows)
     transfers = [row for comparison in comparisons for row in measure_transfer(comparison, cfg.seed)]

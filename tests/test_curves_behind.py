@@ -68,7 +68,7 @@ def test_runs_behind_are_dotted_and_named_once(tmp_path):
     dotted = [line for line in panel.lines if line.get_zorder() == 1 and len(line.get_xdata())]
     assert [line.get_ydata()[1] for line in dotted] == [6, 7, 8]
     assert {line.get_color() for line in dotted} == {COLOURS["gqn"]}
-    names = [text.get_text() for text in panel.get_legend().get_texts()]
+    names = panel.get_legend_handles_labels()[1]
     assert names == ["GQN representation, 1 seed", "GQN representation, behind"]
     (_, svg) = draw_curves(comparison, "env_steps", tmp_path / "curves", 0)
     assert "Dotted: runs behind" in svg.read_text()

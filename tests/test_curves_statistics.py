@@ -49,7 +49,7 @@ def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_bootstrap_resamples_each_stratum_within_itself():
     """The difference of two constant strata never varies, and a constant stratum never borrows from the other."""
-    samples = bootstrap(lambda a, b: iqm(a) - iqm(b), [np.full(3, 5.0), np.full(4, 2.0)], 0)
+    samples = bootstrap(lambda a, b: iqm(a) - iqm(b), [np.full(5, 5.0), np.full(6, 2.0)], 0)
     assert set(samples) == {3.0}
 
 

@@ -37,10 +37,22 @@ def test_plot_draws_every_figure_and_table_and_prints_their_paths(tmp_path):
     write_run(tmp_path / "runs", "gqn", 4)
     done = plot("runs=[runs/oracle_moving_ppo_seed0,runs]", "out=figures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = ["jaco_ppo_steps.png", "jaco_ppo_steps.svg", "jaco_ppo_hours.png", "jaco_ppo_hours.svg"]
+    names = ["jaco_ppo_steps.png", "jaco_ppo_steps.svg"]
     assert done.stdout.split() == [f"figures/{name}" for name in [*names, "table.csv", "table.md"]]
     assert all((tmp_path / path).stat().st_size > 0 for path in done.stdout.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "runs"]
+
+
+def test_plot_draws_over_hours_where_it_is_asked_to_and_knows_no_third_axis(tmp_path):
+    """Both axes give two figures; an unknown one is a sentence that names those there are, before anything is drawn."""
+    write_run(tmp_path / "runs", "oracle", 6)
+    done = plot("runs=runs", "out=figures", "axes=[env_steps,hours]", cwd=tmp_path)
+    assert done.stdout.split()[2:4] == ["figures/jaco_ppo_hours.png", "figures/jaco_ppo_hours.svg"]
+    wrong = plot("runs=runs", "out=other", "axes=[days]", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
+    assert "`axes` must be a list of env_steps and hours, got days" in wrong.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_plot_without_runs_fails_with_one_sentence_and_leaves_nothing(tmp_path):

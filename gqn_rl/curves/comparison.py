@@ -23,8 +23,6 @@ ORACLE = "oracle"
 REFERENCES = ("gqn_episode", "gqn_pixels", "gqn")
 """The representations that ratios are taken against: the first that was run."""
 NUM_FINAL_EVALUATIONS = 3
-FEW_SEEDS = 5
-"""Below this many seeds an interval is too narrow to be relied on."""
 LABEL_ORDER = (
     *(ORACLE, "gqn", "gqn_window", "gqn_episode", "gqn_pixels"),
     *("pixels", "pixels_stack", "pixels_lstm", "vae", "random_encoder", "random_encoder_episode"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Axis, Comparison
+from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Axis, Comparison
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import bootstrap, iqm, percentile_interval
+from gqn_rl.curves.statistics import FEW_SEEDS, bootstrap, iqm, percentile_interval
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; a representation has the same one in every figure, and
 # its variants, which look back, have a line style too.
@@ -54,13 +55,12 @@ LABELS = {
     "random_encoder_episode": "untrained, all views since reset",
 }
 AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
-PANEL_SIZE_IN = (4.4, 3.4)
-LEGEND_WIDTH_IN = 2.0  # beside each panel, where a legend of more curves than `LEGEND_CURVES` would hide them
-LEGEND_CURVES = 4
+PANEL_SIZE_IN = (3.9, 3.4)
+LEGEND_WIDTH_IN = 2.3
 
 
 def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> list[Path]:
-    """Draws one figure and writes it as `path`.png and `path`.svg.
+    """Draws one figure, its legend beside the panels, and writes it as `path`.png and `path`.svg.
 
     Args:
         comparison: the runs to draw, panel by panel.
@@ -72,17 +72,25 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> li
         The two files.
     """
     cameras = comparison.cameras
-    width, height = PANEL_SIZE_IN
-    width += LEGEND_WIDTH_IN * _has_legend_beside(comparison)
-    figure = Figure(figsize=(width * len(cameras), height + 0.7), layout="constrained")
+    width, height = PANEL_SIZE_IN[0] * len(cameras) + LEGEND_WIDTH_IN, PANEL_SIZE_IN[1] + 0.7
+    figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, len(cameras), sharey=True, squeeze=False)[0]
     for panel, camera in zip(panels, cameras, strict=True):
         _draw_panel(panel, comparison, camera, axis, seed)
     panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
     figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
-    caption = textwrap.fill(_caption(comparison, axis), width=int(width * len(cameras) * 18))
-    figure.supxlabel(caption, fontsize=7, x=0.01, ha="left")
+    draw_legend(figure, panels)
+    figure.supxlabel(textwrap.fill(_caption(comparison, axis), width=int(width * 16)), fontsize=7, x=0.01, ha="left")
     return [_save(figure, path.with_name(f"{path.name}.{ending}")) for ending in ("png", "svg")]
+
+
+def draw_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Draws one legend for all panels to their right, where it hides no curve; each label stands in it once."""
+    named = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels]
+    by_label = {label: handle for entries in named for handle, label in entries}
+    figure.legend(
+        list(by_label.values()), list(by_label), loc="outside right center", fontsize=8, frameon=False, handlelength=3.2
+    )
 
 
 def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, seed: int) -> None:
@@ -102,20 +110,11 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, se
     panel.set_xlabel(AXIS_LABELS[axis])
     if axis == "env_steps":
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if _has_legend_beside(comparison):
-        panel.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.2)
-    else:
-        panel.legend(fontsize=7, frameon=False)
     panel.spines[["top", "right"]].set_visible(False)
 
 
 def _line_style(name: str) -> str:
     return LINE_STYLES.get(name.rpartition("_")[2], "-")
-
-
-def _has_legend_beside(comparison: Comparison) -> bool:
-    cameras = comparison.cameras
-    return max(len(comparison.cells(name)) + len(comparison.cells_behind(name)) for name in cameras) > LEGEND_CURVES
 
 
 def _draw_cell(
@@ -147,7 +146,8 @@ def _draw_behind(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axi
 def _caption(comparison: Comparison, axis: Axis) -> str:
     fewest = min(len(runs) for camera in comparison.cameras for runs in comparison.cells(camera).values())
     episodes = " or ".join(map(str, sorted({run.num_episodes for run in comparison.runs})))
-    text = "Thick: interquartile mean over seeds; band: 95 % bootstrap interval; thin: single seeds."
+    text = f"Thick: interquartile mean over seeds; band: 95 % bootstrap interval, of {FEW_SEEDS} seeds or more; "
+    text += "thin: single seeds."
     text += f" {episodes} episodes an evaluation."
     if comparison.oracle_return is not None:
         text += f" Oracle: mean of its last {NUM_FINAL_EVALUATIONS} evaluations, return {comparison.oracle_return:.1f}"

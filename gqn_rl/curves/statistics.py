@@ -14,10 +14,12 @@ import numpy as np
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
+FEW_SEEDS = 5
+"""Below this many seeds there is no interval: a bootstrap over so few covers the truth far too rarely."""
 
 
 class Estimate(NamedTuple):
-    """A value and its bootstrap interval; NaN bounds when there is no interval (a single seed)."""
+    """A value and its bootstrap interval; NaN bounds when there is no interval (fewer than `FEW_SEEDS` seeds)."""
 
     value: float
     low: float
@@ -37,14 +39,14 @@ def iqm(values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(statistic: Callable, strata: Sequence[np.ndarray], seed: int) -> np.ndarray | None:
-    """Returns `statistic(*strata)` on resampled strata, float64 [R, ...], or None when a stratum has one seed only.
+    """Returns `statistic(*strata)` on resampled strata, float64 [R, ...]; None where one has fewer than `FEW_SEEDS`.
 
     Args:
         statistic: takes one array [n_i, ...] for each stratum.
         strata: arrays [n_i, ...]; rows are resampled within their own stratum.
         seed: of the resampling, which begins anew with every call: no interval depends on what else is computed.
     """
-    if min(len(stratum) for stratum in strata) < 2:
+    if min(len(stratum) for stratum in strata) < FEW_SEEDS:
         return None
     rng = np.random.default_rng(seed)
     resampled = ([s[rng.integers(len(s), size=len(s))] for s in strata] for _ in range(NUM_RESAMPLES))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gqn_rl.curves.comparison import FEW_SEEDS, NUM_FINAL_EVALUATIONS, Comparison
+from gqn_rl.curves.cells import ratio, show, steps_of
+from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Comparison
 from gqn_rl.curves.measures import LEARNT, LEVELS, PIXELS, PIXELS_SHARE, Row
-from gqn_rl.curves.statistics import Estimate
+from gqn_rl.curves.statistics import FEW_SEEDS, Estimate
 from gqn_rl.curves.transfer import TransferRow
 
 
 def write_csv(path: Path, rows: Sequence[Row] | Sequence[TransferRow]) -> None:
-    """Writes the rows with one column for each value and each bound (`final`, `final_low`, `final_high`, ...)."""
+    """Writes the rows with one column for each value and each bound (`final`, `final_low`, `final_high`, ...).
+
+    Ten digits are kept: the last ones of a mean differ between processors.
+    """
     flat = [_flatten(row) for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(flat[0]))
@@ -29,7 +33,8 @@ def _flatten(row: Row | TransferRow) -> dict[str, object]:
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         if isinstance(value, Estimate):
-            flat |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+            names = (field.name, f"{field.name}_low", f"{field.name}_high")
+            flat |= {name: f"{number:.10g}" for name, number in zip(names, value, strict=True)}
         else:
             flat[field.name] = value
     return flat
@@ -59,7 +64,7 @@ def _section(comparison: Comparison, rows: list[Row], transfers: list[TransferRo
     body = [_cells(row, references.get(row.camera)) for row in rows]
     pixels = {row.camera: row for row in rows if row.repr == PIXELS}
     if pixels:
-        header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these", "pixels' hours / these"]
+        header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these"]
         body = [[*cells, *_cells_of_pixels(row, pixels.get(row.camera))] for row, cells in zip(rows, body, strict=True)]
     lines = [f"## {comparison.env}, {comparison.agent}", "", *_table(header, body), "", *_notes(comparison, rows)]
     if transfers:
@@ -76,20 +81,19 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
         row.repr,
         str(row.seeds),
         f"{row.num_steps:,}",
-        _show(row.final_return, "{:.2f}".format),
-        _show(row.final, "{:.1f}".format),
-        _show(row.area, "{:.1f}".format),
-        _show(row.success, "{:.0%}".format),
-        *(_show(steps, _steps) for steps in (row.steps_50, row.steps_80)),
-        *(_ratio(getattr(row, f"ratio_{level}"), row, reference, f"steps_{level}") for level in LEVELS),
+        show(row.final_return, "{:.2f}".format),
+        show(row.final, "{:.1f}".format),
+        show(row.area, "{:.1f}".format),
+        show(row.success, "{:.0%}".format),
+        *(show(steps, steps_of(row)) for steps in (row.steps_50, row.steps_80)),
+        *(ratio(getattr(row, f"ratio_{level}"), row, reference, f"steps_{level}") for level in LEVELS),
     ]
 
 
 def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
-    """Writes the three columns; hours have no budget that would bound them where this row never gets there."""
-    gain = _ratio(row.gain_on_pixels, pixels, row, "steps_of_pixels") if pixels else "–"
-    hours_gain = "–" if np.isinf(row.steps_of_pixels.value) else _show(row.hours_gain_on_pixels, _decimals)
-    return [_show(row.steps_of_pixels, _steps), gain, hours_gain]
+    """Writes the two columns, the ratio as "–" where no pixels were run under the row's camera."""
+    gain = ratio(row.gain_on_pixels, pixels, row, "steps_of_pixels") if pixels else "–"
+    return [show(row.steps_of_pixels, steps_of(row)), gain]
 
 
 def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
@@ -101,10 +105,10 @@ def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
     for camera, name in dict.fromkeys((row.camera, row.repr) for row in rows):
         seen = {row.evaluated_from: row for row in rows if (row.camera, row.repr) == (camera, name)}
         cells = [camera, name, _either(sorted({row.seeds for row in seen.values()}))]
-        cells.append(_show(next(iter(seen.values())).own, "{:.1f}".format))
+        cells.append(show(next(iter(seen.values())).own, "{:.1f}".format))
         for other in cameras:
             found = seen.get(other)
-            cells += [_show(found.other, "{:.1f}".format), _show(found.kept, "{:.0%}".format)] if found else ["–", "–"]
+            cells += [show(found.other, "{:.1f}".format), show(found.kept, "{:.0%}".format)] if found else ["–", "–"]
         body.append(cells)
     title = "### Zero-shot: trained on one camera, evaluated from another"
     note = (
@@ -112,34 +116,6 @@ def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
         f"from their own camera; – where the latter is not {LEARNT:.0f} above where they began, or not a score."
     )
     return [title, "", *_table(header, body), "", note]
-
-
-def _show(estimate: Estimate, write: Callable[[float], str]) -> str:
-    """Writes `value [low, high]`, without the bounds where there are none or all agree; "–" for what is undefined."""
-    if np.isnan(estimate.value):
-        return "–"
-    value, low, high = (write(x) for x in estimate)
-    return value if np.isnan(estimate.low) or low == value == high else f"{value} [{low}, {high}]"
-
-
-def _steps(steps: float) -> str:
-    return "not reached" if np.isinf(steps) else f"{steps:,.0f}"
-
-
-def _ratio(ratio: Estimate, row: Row, reference: Row | None, steps: str) -> str:
-    """Writes what `steps` of a row are to the reference's, or the bound that the budget of one that failed gives."""
-    if reference is None:
-        return _show(ratio, _decimals)
-    ours, theirs = getattr(row, steps).value, getattr(reference, steps).value
-    if np.isinf(ratio.value) and theirs:
-        return f"> {row.num_steps / theirs:.2f}"
-    if ratio.value == 0 and ours:
-        return f"< {ours / reference.num_steps:.2f}"
-    return _show(ratio, _decimals)
-
-
-def _decimals(ratio: float) -> str:
-    return "∞" if np.isinf(ratio) else f"{ratio:.2f}"
 
 
 def _table(header: list[str], body: list[list[str]]) -> list[str]:
@@ -154,7 +130,7 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
     """Returns the sentences that a reader needs to judge the table."""
     notes = [
         "Interquartile mean over seeds (lowest and highest quarter cut; up to three seeds: the mean); in brackets the "
-        "95 % interval of a stratified bootstrap over seeds, which a single seed does not have."
+        f"95 % interval of a stratified bootstrap over seeds, which fewer than {FEW_SEEDS} seeds do not have."
     ]
     if comparison.oracle_return is None:
         notes.append("No usable oracle run: returns are not normalised, steps to a share of the oracle undefined.")
@@ -162,7 +138,12 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
         notes.append(
             f"Score 0 is the random agent's return ({comparison.random_return:.2f}), 100 the oracle's final return "
             f"({comparison.oracle_return:.2f}{', of the runs behind' if comparison.oracle_is_behind else ''}); "
-            "steps count to the first crossing of the interquartile mean curve."
+            "steps count to the first crossing of the interquartile mean curve, linear between evaluations."
+        )
+        notes.append(
+            "≤: reached at or before the first evaluation after training began, between which and the untrained agent "
+            "nothing was measured. Ratios to such steps, and to those of a row that never gets there, are bounds. In "
+            "brackets of a ratio, 0 and ∞ stand for resamples in which one of the two never gets there."
         )
         notes += _notes_on_pixels([row for row in rows if row.repr == PIXELS])
     episodes = sorted({run.num_episodes for run in comparison.runs})
@@ -173,7 +154,7 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
         f"{_either(repeats)} physics steps."
     )
     if min(row.seeds for row in rows) < FEW_SEEDS:
-        notes.append(f"Fewer than {FEW_SEEDS} seeds in some rows: their intervals are too narrow to rely on.")
+        notes.append(f"Fewer than {FEW_SEEDS} seeds in some rows: differences to them may be chance.")
     costs = {(run.label, run.pretraining) for run in comparison.runs if run.pretraining}
     notes += [f"Pretraining of {name}, not in the steps: {cost}" for name, cost in sorted(costs)]
     return [f"- {note}" for note in notes]
