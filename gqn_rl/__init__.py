@@ -22,6 +22,8 @@ _HOME_OF = {
 }
 
 gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco_reach:JacoReachEnv")
+gymnasium.register(id="gqn_rl/JacoTrack-v0", entry_point="gqn_rl.envs.jaco_track:JacoTrackEnv")
+gymnasium.register(id="gqn_rl/JacoAvoid-v0", entry_point="gqn_rl.envs.jaco_avoid:JacoAvoidEnv")
 gymnasium.register(id="gqn_rl/MazeNav-v0", entry_point="gqn_rl.envs.maze_nav:MazeNavEnv")
 for _cells in (7, 9, 11):
     gymnasium.register(

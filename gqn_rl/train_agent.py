@@ -166,7 +166,7 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
             f"`encoder` must be given with env=gymnasium, none ships: `python -m gqn_rl.pretrain env=gymnasium "
             f"env.id={cfg.env.id}` trains one, encoder=<its run_dir> takes it."
         )
-    encoder = load_encoder(cfg.encoder or cfg.env.name, told=cfg.repr.told)
+    encoder = load_encoder(cfg.encoder or cfg.env.get("encoder", cfg.env.name), told=cfg.repr.told)
     model = encoder.metadata["model"]["name"]
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")

@@ -16,6 +16,7 @@ from gqn_rl.envs.jaco import (
     TARGET_RADIUS_M,
     JacoScene,
 )
+from gqn_rl.envs.jaco_states import joint_limits_rad
 from gqn_rl.views import CameraPose
 
 
@@ -48,8 +49,9 @@ def test_hand_and_target_stay_in_their_workspaces_and_no_link_below_the_floor(sc
         assert scene.data.xpos[1:, 2].min() >= 0.0
 
 
-def test_random_scenes_are_moments_of_episodes(scene):
+def test_random_scenes_are_moments_of_episodes():
     """200 moments: arms go where no episode starts, many to the target, but none below the floor; targets stay put."""
+    scene = JacoScene(states="reaching")
     rng, heights_m, distances_m = np.random.default_rng(0), [], []
     for _ in range(200):
         scene.sample(rng)
@@ -62,16 +64,19 @@ def test_random_scenes_are_moments_of_episodes(scene):
     assert max(heights_m) > HAND_HEIGHT_M[1]
 
 
-@pytest.mark.parametrize(("draw", "share"), [("sample_start", 0.95), ("sample", 0.9)])
-def test_hand_and_target_are_in_nearly_all_pretraining_views(scene, draw, share):
-    """Of 1000 views of 250 starts, and of 250 moments, in which the hand may be high up."""
-    rng, seen = np.random.default_rng(0), []
+@pytest.mark.parametrize(
+    ("states", "draw", "share"),
+    [("wandering", "sample_start", 0.95), ("wandering", "sample", 0.9), ("reachable", "sample", 0.8)],
+)
+def test_hand_and_target_are_in_nearly_all_pretraining_views(states, draw, share):
+    """Of 1000 views of 250 starts, and of 250 random scenes, in which the hand may be high up."""
+    scene, rng, seen = JacoScene(states=states), np.random.default_rng(0), []
     for _ in range(250):
         getattr(scene, draw)(rng)
         for _ in range(4):
             pose = scene.sample_pose(rng)
             seen.append([in_picture(pose, point, scene.fovy_deg) for point in (scene.hand_w, scene.target_w)])
-    assert (np.mean(seen, axis=0) >= share).all()
+    assert (np.mean(seen, axis=0) >= share).all(), np.mean(seen, axis=0)
 
 
 def test_state_names_its_entries(scene):
@@ -168,3 +173,76 @@ def test_unknown_scenes_are_refused_with_the_known_ones():
     """`make_scene` lists what there is."""
     with pytest.raises(ValueError, match=r"`env` must be one of \['jaco'"):
         make_scene("atari")
+
+
+def moments(states, number=300, **settings):
+    """Draws scenes; returns the scene, hands and targets [n, 3], joint angles [n, 9] and actions [n]."""
+    scene, rng = JacoScene(states=states, **settings), np.random.default_rng(0)
+    rows = []
+    for _ in range(number):
+        scene.sample(rng)
+        assert scene.data.xpos[scene._links, 2].min() >= 0.0 and scene.hand_w[2] >= 0.0
+        rows.append((scene.hand_w.copy(), scene.target_w.copy(), scene.joint_angles_rad.copy(), scene.num_actions))
+    return scene, *map(np.array, zip(*rows, strict=True))
+
+
+@pytest.mark.parametrize(("states", "knows"), [("reachable", False), ("wandering", False), ("reaching", True)])
+def test_only_reaching_knows_where_the_target_is(states, knows):
+    """Hands are nearer to their own targets than to those of other scenes where a controller headed there, else not."""
+    _, hands, targets, _, _ = moments(states)
+    own = np.linalg.norm(targets - hands, axis=1)
+    others = np.linalg.norm(np.roll(targets, 1, axis=0) - hands, axis=1)
+    near = [(distances < 0.15).mean() for distances in (own, others)]
+    assert (near[0] > near[1] + 0.1) == knows
+
+
+def test_reachable_states_are_all_that_the_joints_can_reach():
+    """Every joint meets both ends of its range and the hand all sides and heights; it takes no action to get there."""
+    scene, hands, _, angles, actions = moments("reachable", 600)
+    low, high = joint_limits_rad(scene.model)
+    reached = (angles.max(0) - angles.min(0)) / (high - low)
+    assert (reached > 0.9).all()
+    assert hands[:, 2].min() < 0.1 and hands[:, 2].max() > 1.0
+    assert (np.abs(hands[:, :2]).max(0) > 0.6).all()
+    assert not actions.any()
+
+
+@pytest.mark.parametrize("states", ["wandering", "reaching"])
+def test_actions_are_counted(states):
+    """Scenes that are moments of episodes cost 0 to 50 actions each, 25 on average."""
+    actions = moments(states)[-1]
+    assert actions.min() < 5 and actions.max() == 50 and actions.mean() == pytest.approx(25, abs=3)
+
+
+def test_an_obstacle_is_there_in_the_share_of_scenes_that_was_asked_for():
+    """A third of 300; the state tells its place where it is there, and nothing else changes for those without."""
+    scene, rng, there = JacoScene(obstacle=1 / 3), np.random.default_rng(0), []
+    for _ in range(300):
+        scene.sample(rng)
+        state = state_of(scene)
+        there.append(state["obstacle"])
+        place = scene.obstacle_w if state["obstacle"] else np.zeros(3)
+        assert [state[f"obstacle_{a}"] for a in "xyz"] == pytest.approx(place.tolist(), abs=1e-6)
+        assert state["obstacle"] == 0 or 0.2 <= np.hypot(*place[:2]) <= 0.65
+    assert np.mean(there) == pytest.approx(1 / 3, abs=0.06)
+    assert "obstacle" not in JacoScene().state_names
+
+
+def test_a_manifest_tells_states_and_obstacle_but_for_those_that_older_ones_leave_out():
+    """What the scene is made anew from is there; a data set of before can be continued with states=reaching."""
+    new, old = JacoScene(states="reachable", obstacle=0.5).describe(), JacoScene(states="reaching").describe()
+    assert (new["states"], new["obstacle"]) == ("reachable", 0.5)
+    assert old["postures"] == "moments of episodes, half of them reaching" and not {"states", "obstacle"} & old.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"states": "dancing"}, "`states` must be one of reachable, wandering, reaching, got 'dancing'"),
+        ({"obstacle": 1.5}, r"`obstacle` must be a share in \[0, 1\], got 1.5"),
+    ],
+)
+def test_wrong_scene_settings_are_refused(settings, message):
+    """Each with what was expected and given."""
+    with pytest.raises(ValueError, match=message):
+        JacoScene(**settings)

@@ -17,13 +17,20 @@ from gqn_rl.views import Scene
 
 SCENES: dict[str, Callable[..., Scene]] = {
     "jaco": JacoScene,
+    "jaco_avoid": JacoScene,
+    "jaco_track": JacoScene,
     "maze": MazeScene,
     "rooms": RoomsScene,
     "shepard_metzler": ShepardMetzlerScene,
 }
 """Scenes by the name that `env=` takes."""
 
-ENV_IDS = {"jaco": "gqn_rl/JacoReach-v0", "maze": "gqn_rl/MazeNav-v0"}
+ENV_IDS = {
+    "jaco": "gqn_rl/JacoReach-v0",
+    "jaco_avoid": "gqn_rl/JacoAvoid-v0",
+    "jaco_track": "gqn_rl/JacoTrack-v0",
+    "maze": "gqn_rl/MazeNav-v0",
+}
 """The Gymnasium id of the task that is set in each scene."""
 
 

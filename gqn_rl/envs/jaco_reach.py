@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.jaco import ACTION_S, ARM_JOINTS, EPISODE_ACTIONS, FINGER_JOINTS, TIMESTEP_S, JacoScene
+from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco_model import ARM_JOINTS, FINGER_JOINTS, TIMESTEP_S
+from gqn_rl.envs.jaco_states import ACTION_S, EPISODE_ACTIONS
 
 PHYSICS_STEPS_PER_ACTION = round(ACTION_S / TIMESTEP_S)
 REWARD_SCALE_M = 0.2
@@ -25,7 +27,7 @@ class JacoReachEnv(gymnasium.Env):
     the grip site to the target's centre. An action that would take hand or arm below the floor leaves them where they
     are. Episodes last 50 actions and are truncated, never terminated. Observations are the true state, an entry for
     each of `observation_names` (sin and cos of angles, finger angles in rad, positions in the world frame in m);
-    `CameraObservation` replaces them by pictures.
+    `CameraObservation` replaces them by pictures. Other tasks in the same room derive from this one.
 
     Args:
         action: "discrete" or "continuous".
@@ -37,6 +39,10 @@ class JacoReachEnv(gymnasium.Env):
     """
 
     action_repeat = PHYSICS_STEPS_PER_ACTION
+    things: tuple[str, ...] = ("target",)
+    """What the hand's place is seen against: their positions, and the ways there from the hand, are observed."""
+    scene_settings: ClassVar[dict[str, Any]] = {}
+    """Arguments of `JacoScene` that the task needs."""
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
 
@@ -57,7 +63,7 @@ class JacoReachEnv(gymnasium.Env):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"`render_mode` must be None, 'human' or 'rgb_array', got {render_mode!r}.")
         self.render_mode = render_mode
-        self.scene = JacoScene(**(scene or {}))
+        self.scene = JacoScene(**{**(scene or {}), **self.scene_settings})
         self.model, self.data = self.scene.model, self.scene.data
         self.cameras, self.fovy_deg = self.scene.cameras, self.scene.fovy_deg
         names = (*ARM_JOINTS, *FINGER_JOINTS)[:joints]
@@ -72,7 +78,8 @@ class JacoReachEnv(gymnasium.Env):
         self.observation_names = (
             *(name for name in self.scene.state_names if name.startswith(("sin_", "cos_"))),
             *(f"finger_{i}" for i in range(1, joints - 5)),
-            *(f"{vector}_{axis}" for vector in ("hand", "target", "hand_to_target") for axis in "xyz"),
+            *(f"hand_{axis}" for axis in "xyz"),
+            *(f"{vector}{thing}_{axis}" for thing in self.things for vector in ("", "hand_to_") for axis in "xyz"),
         )
         size = len(self.observation_names)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -87,9 +94,10 @@ class JacoReachEnv(gymnasium.Env):
         super().reset(seed=seed)
         self.scene.sample_start(self.np_random, self._looks)
         self._num_actions = 0
+        self._begin()
         if self.render_mode == "human":
             self.render()
-        return self._observation(), self._info(self._distance())
+        return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Holds joint velocities for 0.1 s."""
@@ -100,18 +108,26 @@ class JacoReachEnv(gymnasium.Env):
         mujoco.mj_kinematics(self.model, self.data)  # site positions of the state just reached, not of the step before
         self.scene.stop_at_floor(before)
         self._num_actions += 1
-        distance = self._distance()
-        info = self._info(distance)
+        self._advance()
+        info = self._info()
         if self.render_mode == "human":
             self.render()
         truncated = self._num_actions >= EPISODE_ACTIONS
-        return self._observation(), info["reward_terms"]["closeness"], False, truncated, info
+        return self._observation(), sum(info["reward_terms"].values()), False, truncated, info
+
+    def _begin(self) -> None:
+        """Arranges what a task has beside arm and target as an episode begins."""
+
+    def _advance(self) -> None:
+        """Moves what moves by itself on by one action."""
 
     def _distance(self) -> float:
         """Distance from the grip site to the target's centre in metres."""
         return float(np.linalg.norm(self.scene.target_w - self.scene.hand_w))
 
-    def _info(self, distance: float) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
+        """Returns distance, success so far and the terms of the reward, which add up to it."""
+        distance = self._distance()
         closeness = float(np.exp(-distance / REWARD_SCALE_M))
         return {
             "distance": distance,
@@ -121,10 +137,11 @@ class JacoReachEnv(gymnasium.Env):
 
     def _observation(self) -> np.ndarray:
         """Returns the true state, float32, in the order of `observation_names`."""
-        hand, target = self.scene.hand_w, self.scene.target_w
+        hand, places = self.scene.hand_w, [getattr(self.scene, f"{thing}_w") for thing in self.things]
         arm, fingers = np.split(self.scene.joint_angles_rad[: self._num_joints], [len(ARM_JOINTS)])
         angles = np.stack([np.sin(arm), np.cos(arm)], axis=1).ravel()
-        return np.concatenate([angles, fingers, hand, target, target - hand]).astype(np.float32)
+        seen = [vector for place in places for vector in (place, place - hand)]
+        return np.concatenate([angles, fingers, hand, *seen]).astype(np.float32)
 
     def render(self) -> np.ndarray | None:
         """Returns the fixed camera's view, uint8 [480, 480, 3], or shows it in a window."""
@@ -144,7 +161,7 @@ class JacoReachEnv(gymnasium.Env):
 
         if self._window is None:
             plt.ion()
-            figure, axes = plt.subplots(num="JacoReach", figsize=(5, 5))
+            figure, axes = plt.subplots(num=type(self).__name__.removesuffix("Env"), figsize=(5, 5))
             axes.set_axis_off()
             self._window = axes.imshow(picture)
             figure.tight_layout(pad=0)

@@ -14,6 +14,7 @@ import numpy as np
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset.shards import scene_rng
 from gqn_rl.envs import SCENES, make_scene
+from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.views import CameraPose, Scene
 
 LARGEST_DIFFERENCE = 2.0
@@ -47,8 +48,9 @@ def scene_settings(manifest: dict[str, Any]) -> dict[str, Any]:
     facts = {**manifest["scene_facts"], "image_size": manifest["image_size"]}
     if _SETTINGS in facts:
         return facts[_SETTINGS] | {"image_size": facts["image_size"]}
-    if manifest["scene"] == "jaco":
+    if SCENES[manifest["scene"]] is JacoScene:
         facts["meshes"] = facts.get("meshes", "full").split(",")[0]  # simple ones came later, and are told in words
+        facts.setdefault("states", "reaching")  # so did other distributions
     if manifest["scene"] == "rooms":
         facts["camera"] = "free" if facts["cameras"]["moving"]["kind"] == "free" else "ring"
     return {name: facts[name] for name in inspect.signature(SCENES[manifest["scene"]]).parameters if name in facts}
