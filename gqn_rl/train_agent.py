@@ -33,6 +33,7 @@ from gqn_rl.agents.training import train, transfer
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
+from gqn_rl.experience import EXPERIENCE, pretraining_experience
 from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder
@@ -77,6 +78,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
     facts |= {"told": settings["repr"].get("told")}
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
+    facts |= {EXPERIENCE: pretraining_experience(getattr(make.keywords["encoder"], "metadata", {}))._asdict()}
     files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
     if "random_return" not in files.read_run(folder):

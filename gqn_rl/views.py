@@ -87,7 +87,10 @@ class Views(NamedTuple):
 
 
 class Scene(Protocol):
-    """A world that can be drawn anew at random and looked at from anywhere; randomness is always an argument."""
+    """A world that can be drawn anew at random and looked at from anywhere; randomness is always an argument.
+
+    One that gets into a random scene by acting counts the actions of the present one in `num_actions`.
+    """
 
     image_size: int
     state_names: tuple[str, ...]

@@ -22,6 +22,7 @@ from gqn_rl.dataset.shards import (
     write_json,
 )
 from gqn_rl.dataset.workers import ShardJob, run_in_workers
+from gqn_rl.experience import EXPERIENCE, add_shards
 from gqn_rl.machine import available_cores
 from gqn_rl.views import POSE_CONVENTION, Scene
 
@@ -76,7 +77,9 @@ def generate(
             write_json(root / PARTIAL_MANIFEST, plan)
             (root / MANIFEST).unlink(missing_ok=True)
             _run(jobs, scene, scene_factory, num_workers, progress)
-            write_json(root / MANIFEST, plan | {"shards": _records(root, plan)})
+            shards = _records(root, plan)
+            counts = {split: add_shards(records) for split, records in shards.items()}
+            write_json(root / MANIFEST, plan | {"shards": shards, EXPERIENCE: counts})
             (root / PARTIAL_MANIFEST).unlink()
             return sum(len(job.scene_indices) for job in jobs) * views_per_scene
     finally:
@@ -141,14 +144,15 @@ def _missing_shards(root: Path, plan: dict[str, Any]) -> list[ShardJob]:
     return jobs
 
 
-def _records(root: Path, plan: dict[str, Any]) -> dict[str, list[dict[str, Any] | None]]:
-    return {
-        split: [
-            finished_record(root, split, index, size)
-            for index, size in enumerate(shard_sizes(plan["num_scenes"][split], plan["scenes_per_shard"]))
-        ]
-        for split in SPLITS
-    }
+def _records(root: Path, plan: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the records of all shards, which are finished."""
+    records: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for index, size in enumerate(shard_sizes(plan["num_scenes"][split], plan["scenes_per_shard"])):
+            record = finished_record(root, split, index, size)
+            assert record is not None
+            records[split].append(record)
+    return records
 
 
 def _check_numbers(

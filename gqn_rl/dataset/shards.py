@@ -68,22 +68,25 @@ def render_scenes(
     """Draws the scenes of one shard and looks at each from `views_per_scene` random poses.
 
     Returns:
-        images uint8 [N, K, H, W, 3], viewpoints float32 [N, K, 7], state float32 [N, S].
+        images uint8 [N, K, H, W, 3], viewpoints float32 [N, K, 7], state float32 [N, S], and actions int64 [N], those
+        that it took to get into each scene: 0 where a scene is drawn as it is and does not count any.
     """
     n, k, size = len(scene_indices), views_per_scene, scene.image_size
     images = np.empty((n, k, size, size, 3), np.uint8)
     viewpoints = np.empty((n, k, VIEWPOINT_SIZE), np.float32)
     state = np.empty((n, len(scene.state_names)), np.float32)
+    actions = np.zeros(n, np.int64)
     for row, scene_index in enumerate(scene_indices):
         rng = scene_rng(seed, split, scene_index)
         scene.sample(rng)
         state[row] = scene.state()
+        actions[row] = getattr(scene, "num_actions", 0)
         for view in range(k):
             pose = scene.sample_pose(rng)
             images[row, view] = scene.render(pose)
             viewpoints[row, view] = pose.viewpoint
         on_scene()
-    return {"images": images, "viewpoints": viewpoints, "state": state}
+    return {"images": images, "viewpoints": viewpoints, "state": state, "actions": actions}
 
 
 def write_shard(

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from gqn_rl.dataset.shards import render_scenes, write_shard
+from gqn_rl.experience import ACTIONS, EXPERIENCE, PICTURES
 from gqn_rl.views import Scene
 
 _READY, _SCENE_DONE = "ready", "scene done"
@@ -34,7 +35,8 @@ class ShardJob:
     def run(self, scene: Scene, on_scene: Callable[[], object]) -> None:
         """Renders the shard and writes it, calling `on_scene` after each scene."""
         arrays = render_scenes(scene, self.seed, self.split, self.scene_indices, self.views_per_scene, on_scene)
-        write_shard(self.root, self.split, self.index, arrays)
+        counts = {PICTURES: len(self.scene_indices) * self.views_per_scene, ACTIONS: int(arrays["actions"].sum())}
+        write_shard(self.root, self.split, self.index, arrays, {EXPERIENCE: counts})
 
 
 def run_in_workers(

@@ -113,7 +113,8 @@ class GymnasiumScene(MujocoScene):
 
     def sample(self, rng: np.random.Generator) -> None:
         """Resets the environment and plays on for a random number of steps."""
-        self._play(rng, int(rng.integers(self.max_steps + 1)), self._act)
+        self.num_actions = int(rng.integers(self.max_steps + 1))
+        self._play(rng, self.num_actions, self._act)
         self.model, self.data = self.env.unwrapped.model, self.env.unwrapped.data  # type: ignore[attr-defined]
         mujoco.mj_forward(self.model, self.data)
 

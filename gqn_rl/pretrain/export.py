@@ -17,7 +17,7 @@ from gqn_rl.representation import view_statistics
 STATISTICS_SCENES, STATISTICS_VIEWS = 2000, 4
 """Training scenes, and their first views, that give each entry's mean and deviation and the telling directions."""
 
-_SUMMARY = ("scene", "seed", "num_scenes", "views_per_scene", "image_size", "state_names")
+_SUMMARY = ("scene", "seed", "num_scenes", "views_per_scene", "image_size", "state_names", "experience")
 
 
 def export_encoder(

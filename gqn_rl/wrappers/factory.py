@@ -13,6 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from gqn_rl.envs.cameras import Camera
+from gqn_rl.experience import EXPERIENCE, Experience
 from gqn_rl.representation import SceneEncoder, random_encoder
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
 from gqn_rl.wrappers.batched import GQNVecEnv
@@ -129,7 +130,12 @@ def untrained_encoder(
         env_kwargs: keyword arguments of the environment itself.
     """
     size = random_encoder(network, seed).image_size
-    return random_encoder(network, seed, random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs))
+    views = random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs)
+    encoder = random_encoder(network, seed, views)
+    num_scenes, views_per_scene = views.images.shape[:2]
+    counts = Experience(num_scenes * views_per_scene, num_scenes * (views_per_scene - 1))
+    encoder.metadata[EXPERIENCE] = counts._asdict()
+    return encoder
 
 
 def random_views(
