@@ -17,6 +17,7 @@ from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_PLACE_DIRECTIONS, R_STD, l
 from gqn_rl.directions import DirectedReading, scene_directions
 from gqn_rl.models import SceneModel, build_model
 from gqn_rl.models.scene_model import Reading
+from gqn_rl.runtimes import AUTO, FLOAT32, TORCH, CompiledEncoder, Encode, choose_runtime
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
@@ -49,10 +50,24 @@ class ViewEncoder(nn.Module):
         return (self.model.encode_views(views).float() - self.mean) / self.std
 
 
+class SingleViews(nn.Module):
+    """ψ of each picture on its own: uint8 [N, H, W, 3] and viewpoints [N, 7] → float32 [N, *representation_shape]."""
+
+    def __init__(self, encoder: ViewEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor, viewpoints: torch.Tensor) -> torch.Tensor:
+        """Encodes N views."""
+        return self.encoder(Views(images[:, None], viewpoints[:, None])).flatten(0, 1)
+
+
 class SceneEncoder:
     """A frozen encoder ψ: one standardised representation per view, whose sum over views is the scene's r.
 
     Reentrant (safe to call from several threads) and picklable into spawned processes, where it starts on the CPU.
+    There a compiled runtime may encode (see `gqn_rl.runtimes`), with as many threads as torch has; torch does on a
+    GPU, and wherever the weights of `module` have changed since.
 
     Attributes:
         image_size: side of the square pictures it was trained on, in pixels.
@@ -60,6 +75,7 @@ class SceneEncoder:
         reading: how to read r, where the sum over views alone is not what it says; None where it is (see `read`).
         metadata: everything the file says: data set, step, metrics, pose convention …
         module: the network itself, with tensors on both sides.
+        runtime: what encodes on the CPU: "torch", "onnx" or "openvino".
     """
 
     def __init__(
@@ -70,6 +86,8 @@ class SceneEncoder:
         device: str = "cpu",
         standardise: bool = True,
         told: str | None = None,
+        runtime: str = TORCH,
+        precision: str = FLOAT32,
     ):
         self.metadata = metadata
         self.image_size = model.image_size
@@ -84,13 +102,16 @@ class SceneEncoder:
             elif self.reading.standardised:  # after it has read r, which it takes as it was summed
                 self.reading = DirectedReading(self.reading, *known, directions)
         self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
+        self.runtime = choose_runtime(runtime, precision)
+        if runtime not in (AUTO, TORCH) and self.device != "cpu":
+            raise ValueError(f"`runtime` {runtime!r} encodes on the CPU, got device {device!r}; leave one of them out.")
+        self._compiled = None if self.runtime == TORCH else CompiledEncoder(self.runtime, precision)
 
     @property
     def device(self) -> str:
         """Kind of device that encodes, "cpu" or "cuda"."""
         return self.module.mean.device.type
 
-    @torch.inference_mode()
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Encodes each view on its own.
 
@@ -102,8 +123,21 @@ class SceneEncoder:
             float32 [N, *representation_shape]; the representation of a scene is the sum over its views.
         """
         self._check(images, viewpoints)
-        views = Views(images[:, None], np.asarray(viewpoints, np.float32)[:, None]).to_torch(self.module.mean.device)
-        return self.module(views).flatten(0, 1).cpu().numpy()
+        viewpoints = np.asarray(viewpoints, np.float32)
+        encode = self._compiled_encode() if len(images) else None
+        if encode is not None:
+            return encode(np.ascontiguousarray(images), np.ascontiguousarray(viewpoints))
+        views = Views(images, viewpoints).to_torch(self.module.mean.device)
+        with torch.inference_mode():
+            return SingleViews(self.module)(*views).cpu().numpy()
+
+    def prepare(self) -> SceneEncoder:
+        """Makes the compiled runtime ready now rather than at the first picture, and returns this encoder.
+
+        Processes that it is sent to afterwards find it ready.
+        """
+        self._compiled_encode()
+        return self
 
     def to(self, device: str) -> SceneEncoder:
         """Moves the network and returns this encoder."""
@@ -122,6 +156,14 @@ class SceneEncoder:
             if None not in (now, then) and now != then:
                 text = f"`{key}` is '{now}', but the encoder was trained on pictures of '{then}': pixels may differ."
                 warnings.warn(text, stacklevel=2)
+
+    def _compiled_encode(self) -> Encode | None:
+        """Returns what encodes instead of torch in this process, if anything does."""
+        if self._compiled is None or self.device != "cpu":
+            return None
+        model = self.module.model
+        facts = f"{type(model).__qualname__} {model.config}"
+        return self._compiled.open(self.module, lambda: SingleViews(self.module), self.image_size, facts)
 
     def _check(self, images: np.ndarray, viewpoints: np.ndarray) -> None:
         size = self.image_size
@@ -161,7 +203,12 @@ def read(
 
 
 def load_encoder(
-    path_or_name: str | pathlib.Path, device: str = "cpu", standardise: bool = True, told: str | None = None
+    path_or_name: str | pathlib.Path,
+    device: str = "cpu",
+    standardise: bool = True,
+    told: str | None = None,
+    runtime: str = AUTO,
+    precision: str = FLOAT32,
 ) -> SceneEncoder:
     """Loads a pretrained encoder.
 
@@ -172,12 +219,17 @@ def load_encoder(
             scenes differ (`directions.py`), if the file has them; otherwise r is the sum as the GQN takes it.
         told: of those, "all" or only those of "places", where an r of points says things are and not what they look
             like; None is "places" where r has them.
+        runtime: what encodes on the CPU: "onnx" (ONNX Runtime), "openvino" if it is installed, "torch", or "auto", the
+            fastest that is always there. The first use of a compiled one exports the encoder, which takes some seconds
+            once a machine. On a GPU torch encodes.
+        precision: "float32", or "bf16" with runtime="openvino" on a processor that computes it.
 
     Raises:
         ValueError: nothing there, or the file is damaged or of another kind; the sentence names it.
     """
     model, metadata = load_model(find_encoder(path_or_name))
-    encoder = SceneEncoder(model, metadata, device=device, standardise=standardise, told=told)
+    how: dict[str, Any] = {"standardise": standardise, "told": told, "runtime": runtime, "precision": precision}
+    encoder = SceneEncoder(model, metadata, device=device, **how)
     encoder.warn_if_drawn_differently(mujoco=package_version("mujoco"))
     return encoder
 
@@ -200,13 +252,16 @@ def find_encoder(path_or_name: str | pathlib.Path) -> pathlib.Path:
     )
 
 
-def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None = None) -> SceneEncoder:
+def random_encoder(
+    model_config: dict[str, Any], seed: int, views: Views | None = None, runtime: str = TORCH
+) -> SceneEncoder:
     """Returns the same network untrained: the baseline that shows what pretraining adds.
 
     Args:
         model_config: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
         seed: of the random weights.
         views: K views each of N scenes to standardise on, images uint8 [N, K, H, W, 3]; None leaves ψ as it is.
+        runtime: as for `load_encoder`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -216,7 +271,7 @@ def random_encoder(model_config: dict[str, Any], seed: int, views: Views | None 
         images, viewpoints = (np.concatenate(part) for part in views)
         psi = SceneEncoder(model, metadata).encode_views(images, viewpoints)
         metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.reading)
-    return SceneEncoder(model, metadata)
+    return SceneEncoder(model, metadata, runtime=runtime)
 
 
 def view_statistics(psi: np.ndarray, reading: Reading | None = None) -> dict[str, torch.Tensor]:

@@ -139,7 +139,10 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
         if cfg.encoder:
             network = load_encoder(cfg.encoder).metadata["model"]
         moving = make_task(cfg.env.name, scene, "moving").camera  # as in pretraining
-        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, env_kwargs=env_kwargs)
+        how: dict[str, Any] = {"env_kwargs": env_kwargs, "runtime": cfg.runtime}
+        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, **how)
+    if encoder is not None and cfg.repr.kind != FINETUNED:
+        encoder.prepare()  # once, before it goes to workers
     return functools.partial(
         make_vec_env,
         env_id=task.env_id,
@@ -168,7 +171,8 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
             f"`encoder` must be given with env=gymnasium, none ships: `python -m gqn_rl.pretrain env=gymnasium "
             f"env.id={cfg.env.id}` trains one, encoder=<its run_dir> takes it."
         )
-    encoder = load_encoder(cfg.encoder or cfg.env.get("encoder", cfg.env.name), told=cfg.repr.told)
+    name = cfg.encoder or cfg.env.get("encoder", cfg.env.name)
+    encoder = load_encoder(name, told=cfg.repr.told, runtime=cfg.runtime)
     model = encoder.metadata["model"]["name"]
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")

@@ -5,6 +5,16 @@ import logging
 import pytest
 import torch
 
+from gqn_rl.runtimes.cache import FOLDER_VARIABLE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps exported encoders of the tests, and of processes that they start, out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 @pytest.fixture
 def restore_logging(monkeypatch):

@@ -73,7 +73,7 @@ def answers_of_encoder(path) -> dict[str, torch.Tensor | np.ndarray]:
     }.items():
         torch.manual_seed(3)
         answers[name] = ask()
-    encoder = load_encoder(path)
+    encoder = load_encoder(path, runtime="torch")
     psi = encoder.encode_views(*(part.flatten(0, 1).numpy() for part in views)).reshape(4, 2, *answers["psi"].shape[2:])
     for count in (1, 2):
         features = features_of(encoder, psi[:, :count].sum(axis=1), views.viewpoints[:, 0].numpy())

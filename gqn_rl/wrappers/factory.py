@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.experience import EXPERIENCE, Experience
 from gqn_rl.representation import SceneEncoder, random_encoder
+from gqn_rl.runtimes import TORCH
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
 from gqn_rl.wrappers.batched import GQNVecEnv
 from gqn_rl.wrappers.camera import CameraObservation
@@ -118,7 +119,13 @@ def make_vec_env(
 
 
 def untrained_encoder(
-    network: dict[str, Any], env_id: str, camera: Camera | str, *, seed: int, env_kwargs: dict[str, Any] | None = None
+    network: dict[str, Any],
+    env_id: str,
+    camera: Camera | str,
+    *,
+    seed: int,
+    env_kwargs: dict[str, Any] | None = None,
+    runtime: str = TORCH,
 ) -> SceneEncoder:
     """Returns the encoder of repr="random_encoder": a network's first weights, standardised on random states.
 
@@ -128,10 +135,11 @@ def untrained_encoder(
         camera: see `CameraObservation`.
         seed: of the weights and of the states.
         env_kwargs: keyword arguments of the environment itself.
+        runtime: as for `load_encoder`.
     """
     size = random_encoder(network, seed).image_size
     views = random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs)
-    encoder = random_encoder(network, seed, views)
+    encoder = random_encoder(network, seed, views, runtime)
     num_scenes, views_per_scene = views.images.shape[:2]
     counts = Experience(num_scenes * views_per_scene, num_scenes * (views_per_scene - 1))
     encoder.metadata[EXPERIENCE] = counts._asdict()
