@@ -178,7 +178,7 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
     (["repr=sound"], "Valid: gqn, gqn_episode"),
-    (["env=rooms"], "`env` must be a scene with a task, one of ['jaco', 'maze'], got 'rooms'."),
+    (["env=rooms"], "`env` must be a scene with a task, one of ['jaco', 'jaco_avoid', 'jaco_track', 'maze'], got 'rooms'."),
     (["camera=side"], "Valid: fixed, heldout, moving"),
     (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo"),
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),

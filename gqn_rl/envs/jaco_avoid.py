@@ -12,7 +12,7 @@ from gqn_rl.envs.jaco_reach import JacoReachEnv
 
 HAND_RADIUS_M = 0.07
 """Of the ball around the grip site that counts as the hand."""
-TOUCH_COST = 1.0
+TOUCH_COST = 0.25
 """Taken from the reward of every action at whose end the hand touches: as much as being at the target earns."""
 LEAST_GAP_M = 0.2
 """Between the obstacle's centre and hand and target as an episode begins."""
