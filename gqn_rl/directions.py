@@ -17,11 +17,12 @@ _LEAST_STD = 0.05
 """Deviation, of entries that have deviation 1, that is taken for noise whatever the data say."""
 
 
-def scene_directions(psi: torch.Tensor) -> torch.Tensor:
+def scene_directions(psi: torch.Tensor, number: int | None = None) -> torch.Tensor:
     """Returns the directions in which at least half of the variance is between scenes, the most telling first.
 
     Args:
         psi: float [N, K, R], what K ≥ 2 views each of N scenes say, entries of mean 0 and deviation 1.
+        number: take this many, the most telling, whoever they tell apart; fewer where no more of them vary at all.
 
     Returns:
         float32 [R, D], 1 ≤ D ≤ R. Over the given views, `psi @ directions` has deviation 1 and no correlations.
@@ -35,7 +36,8 @@ def scene_directions(psi: torch.Tensor) -> torch.Tensor:
     inverse = torch.linalg.inv(torch.linalg.cholesky(within))
     ratio, vectors = torch.linalg.eigh(inverse @ between @ inverse.T)
     ratio, vectors = ratio.flip(0), (inverse.T @ vectors).flip(1)
-    count = max(int((ratio >= 1).sum()), 1)
+    count = int((ratio >= 1).sum()) if number is None else min(number, int((1 + ratio > _LEAST_STD**2).sum()))
+    count = max(count, 1)
     return (vectors[:, :count] / torch.sqrt(1 + ratio[:count])).float()
 
 

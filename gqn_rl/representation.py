@@ -253,7 +253,11 @@ def find_encoder(path_or_name: str | pathlib.Path) -> pathlib.Path:
 
 
 def random_encoder(
-    model_config: dict[str, Any], seed: int, views: Views | None = None, runtime: str = TORCH
+    model_config: dict[str, Any],
+    seed: int,
+    views: Views | None = None,
+    entries: int | None = None,
+    runtime: str = TORCH,
 ) -> SceneEncoder:
     """Returns the same network untrained: the baseline that shows what pretraining adds.
 
@@ -261,6 +265,8 @@ def random_encoder(
         model_config: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
         seed: of the random weights.
         views: K views each of N scenes to standardise on, images uint8 [N, K, H, W, 3]; None leaves ψ as it is.
+        entries: tell this many of the directions in which scenes differ, the most telling; None those in which they
+            differ more than views of one scene do, which an untrained network has few of.
         runtime: as for `load_encoder`.
     """
     with torch.random.fork_rng(devices=[]):
@@ -270,16 +276,19 @@ def random_encoder(
     if views is not None:
         images, viewpoints = (np.concatenate(part) for part in views)
         psi = SceneEncoder(model, metadata).encode_views(images, viewpoints)
-        metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.reading)
+        metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.reading, entries)
     return SceneEncoder(model, metadata, runtime=runtime)
 
 
-def view_statistics(psi: np.ndarray, reading: Reading | None = None) -> dict[str, torch.Tensor]:
+def view_statistics(
+    psi: np.ndarray, reading: Reading | None = None, entries: int | None = None
+) -> dict[str, torch.Tensor]:
     """Measures what one view says: what an encoder's file needs to say it in standard entries.
 
     Args:
         psi: ψ of K views each of N scenes, float32 [N, K, *shape].
         reading: how the model reads r.
+        entries: how many directions, the most telling; None decides by their variance (`scene_directions`).
 
     Returns:
         `r_mean` and `r_std`, [*shape] each (1 where an entry never varies), and where r is a vector and K ≥ 2
@@ -292,11 +301,18 @@ def view_statistics(psi: np.ndarray, reading: Reading | None = None) -> dict[str
     statistics = {R_MEAN: mean, R_STD: std}
     if said.ndim == 2 and psi.shape[1] > 1:
         standard = ((said - mean) / std).unflatten(0, psi.shape[:2])
-        statistics[R_DIRECTIONS] = scene_directions(standard)
+        statistics[R_DIRECTIONS] = scene_directions(standard, entries)
         if reading is not None and (num_places := reading.num_places):
-            places = scene_directions(standard[..., :num_places])
+            places = scene_directions(standard[..., :num_places], entries)
             statistics[R_PLACE_DIRECTIONS] = F.pad(places, (0, 0, 0, standard.shape[-1] - num_places))
     return statistics
+
+
+def num_entries(encoder: Any) -> int:
+    """Returns how many numbers an encoder of any kind tells an agent of one view."""
+    nothing = np.zeros((1, *encoder.representation_shape), np.float32), np.zeros((1, VIEWPOINT_SIZE), np.float32)
+    reading = getattr(encoder, "reading", None)
+    return int(np.prod(read(reading, *nothing, frame="world" if reading is None else reading.frames[0]).shape))
 
 
 def _directions(metadata: dict[str, Any], told: str | None) -> torch.Tensor | None:

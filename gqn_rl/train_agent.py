@@ -4,6 +4,7 @@ python -m gqn_rl.train_agent repr=oracle
 python -m gqn_rl.train_agent repr=gqn camera=moving seed=1
 python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,moving seed=0,1,2
 python -m gqn_rl.train_agent repr=vae encoder=runs/pretrain/jaco_vae_seed0
+python -m gqn_rl.train_agent repr=pixels repr.extractor.network=impala agent=sac task={action: continuous}
 python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
 python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
 python -m gqn_rl.train_agent repr=gqn camera=fixed transfer=[moving,heldout]
@@ -29,18 +30,20 @@ from stable_baselines3.common.vec_env import VecEnv
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.speed import choose_threads
-from gqn_rl.agents.training import train, transfer
+from gqn_rl.agents.training import check_actions, train, transfer
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.experience import EXPERIENCE, pretraining_experience
 from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
-from gqn_rl.representation import SceneEncoder, load_encoder
-from gqn_rl.wrappers import EncodingServer, default_workers, make_vec_env, untrained_encoder
+from gqn_rl.representation import SceneEncoder, load_encoder, num_entries
+from gqn_rl.wrappers import EncodingServer, default_workers, imagenet_encoder, make_vec_env, untrained_encoder
 
-FINETUNED = "finetuned"
-"""Kind of a representation that goes on learning as a part of the agent's network, which sees pictures."""
+FINETUNED, SCRATCH = "finetuned", "scratch"
+"""Kinds of a representation that learns as a part of the agent's network, which sees pictures: pretrained, or not."""
+_NOT_OF_VIEWS = ("name", "kind", "told", "model", "entries", "objective")
+"""Settings of `repr` that choose the encoder or name the run."""
 
 
 @command("train_agent")
@@ -64,18 +67,20 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
-    if cfg.repr.kind == FINETUNED and cfg.agent.name != "ppo":
+    if cfg.repr.kind in (FINETUNED, SCRATCH) and cfg.agent.name not in ("ppo", "sac"):
         raise ValueError(
-            f"repr={cfg.repr.name} needs agent=ppo, whose network the encoder becomes a part of, got {cfg.agent.name}."
+            f"repr={cfg.repr.name} needs agent=ppo or sac, whose network the encoder becomes a part of, got "
+            f"{cfg.agent.name}."
         )
     make = environments(cfg, cfg.camera.name)
     outside = make_task(cfg.env.name, settings["env"]["scene"], "fixed").camera
     drawn = {"render_mode": "rgb_array"} if isinstance(outside, str) else {}  # Gymnasium's renderer needs a display
     eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
+    check_actions(cfg.agent.name, eval_envs)
 
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(settings["task"])}
-    facts |= {"repr_settings": view_settings(cfg), "agent_settings": settings["agent"]}
+    facts |= {"repr_settings": repr_facts(cfg), "agent_settings": settings["agent"]}
     facts |= {"told": settings["repr"].get("told")}
     facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
     facts |= {EXPERIENCE: pretraining_experience(getattr(make.keywords["encoder"], "metadata", {}))._asdict()}
@@ -87,8 +92,10 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
     how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
     how |= {key: settings[key] for key in limits}
-    if cfg.repr.kind == FINETUNED:
+    if cfg.repr.kind in (FINETUNED, SCRATCH):
         how["settings"] |= {"encoder": make.keywords["encoder"]}
+    if cfg.repr.get("extractor"):
+        how["settings"] |= {"extractor": extractor_settings(settings["repr"]["extractor"], eval_envs)}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
     if cfg.agent.name == "a3c":
         with encoding_server(make.keywords["encoder"] if cfg.agent.encoding_server else None) as client:
@@ -133,20 +140,15 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     if cfg.repr.kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(cfg)
         warn_of_another_camera(encoder, camera, task)
-    elif cfg.repr.kind == "random_encoder":
-        sizes = task.model_settings | settings["env"]["model"]
-        network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
-        if cfg.encoder:
-            network = load_encoder(cfg.encoder).metadata["model"]
+    elif cfg.repr.kind in ("random_encoder", SCRATCH, "imagenet"):
         moving = make_task(cfg.env.name, scene, "moving").camera  # as in pretraining
-        how: dict[str, Any] = {"env_kwargs": env_kwargs, "runtime": cfg.runtime}
-        encoder = untrained_encoder(network, task.env_id, moving, seed=cfg.seed, **how)
-    if encoder is not None and cfg.repr.kind != FINETUNED:
+        encoder = unpretrained(cfg, task, moving, env_kwargs)
+    if isinstance(encoder, SceneEncoder) and cfg.repr.kind not in (FINETUNED, SCRATCH):
         encoder.prepare()  # once, before it goes to workers
     return functools.partial(
         make_vec_env,
         env_id=task.env_id,
-        repr="pixels" if cfg.repr.kind == FINETUNED else cfg.repr.kind,
+        repr="pixels" if cfg.repr.kind in (FINETUNED, SCRATCH) else cfg.repr.kind,
         camera=task.camera,
         encoder=encoder,
         env_kwargs=env_kwargs,
@@ -155,9 +157,52 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
 
 
 def view_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Returns how the agent sees what it sees: all of `repr` but its names and what chooses the encoder."""
+    """Returns how the agent sees what it sees: all of `repr` but names, network and what chooses the encoder."""
+    return {key: value for key, value in repr_facts(cfg).items() if key not in ("extractor", *_NOT_OF_VIEWS)}
+
+
+def repr_facts(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the settings of `repr` that runs of one name have in common, as `run.json` holds them."""
     settings: Any = OmegaConf.to_container(cfg.repr, resolve=True)
     return {key: value for key, value in settings.items() if key not in ("name", "kind", "told")}
+
+
+def extractor_settings(settings: Mapping[str, Any], envs: VecEnv) -> dict[str, Any]:
+    """Returns the arguments of `PixelExtractor`: rays need the field of view of the environments' camera."""
+    fovy_deg = {"fovy_deg": float(envs.get_attr("fovy_deg", 0)[0])} if settings.get("rays") else {}
+    return {**settings, **fovy_deg}
+
+
+def unpretrained(cfg: DictConfig, task: Task, camera: Any, env_kwargs: dict[str, Any]) -> Any:
+    """Returns an encoder that has not been trained on scenes: the network of `model` or `encoder`, or ImageNet's."""
+    if cfg.repr.kind == "imagenet":
+        return imagenet_encoder(task.env_id, camera, size=cfg.repr.image_size, seed=cfg.seed, env_kwargs=env_kwargs)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    sizes = task.model_settings | settings["env"]["model"]
+    network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
+    if cfg.encoder:
+        network = load_encoder(cfg.encoder).metadata["model"]
+    how: dict[str, Any] = {"seed": cfg.seed, "env_kwargs": env_kwargs}
+    if cfg.repr.kind == SCRATCH:
+        return untrained_encoder(network, task.env_id, camera, views_per_scene=1, **how)
+    entries = as_many_entries(cfg)
+    return untrained_encoder(network, task.env_id, camera, entries=entries, runtime=cfg.runtime, **how)
+
+
+def as_many_entries(cfg: DictConfig) -> int | None:
+    """Returns how many entries of an untrained encoder the agent is told: as many as the trained one has of r.
+
+    None, for those in which scenes differ most, where there is no trained one to compare with.
+    """
+    if cfg.repr.entries is not None or "id" in cfg.env:
+        return cfg.repr.entries
+    name = cfg.encoder or cfg.env.get("encoder", cfg.env.name)
+    try:
+        return num_entries(load_encoder(name))
+    except ValueError:
+        if cfg.encoder:
+            raise
+        return None
 
 
 def pretrained(cfg: DictConfig) -> SceneEncoder:
@@ -173,6 +218,12 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
         )
     name = cfg.encoder or cfg.env.get("encoder", cfg.env.name)
     encoder = load_encoder(name, told=cfg.repr.told, runtime=cfg.runtime)
+    trained_by, wanted = encoder.metadata.get("objective", "views"), cfg.repr.get("objective", "views")
+    if trained_by != wanted:
+        raise ValueError(
+            f"`encoder` {cfg.encoder} has objective={trained_by}, but repr={cfg.repr.name} stands for one with "
+            f"objective={wanted}; docs/agents.md has the command that trains it."
+        )
     model = encoder.metadata["model"]["name"]
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")

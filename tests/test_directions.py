@@ -116,3 +116,16 @@ def test_an_encoder_is_told_in_places_unless_all_is_asked_for():
         SceneEncoder(model, without, told="places")
     with pytest.raises(ValueError, match="null or one of all, places, got 'colours'"):
         SceneEncoder(model, statistics, told="colours")
+
+
+def test_as_many_directions_as_are_asked_for_the_same_ones_first():
+    """Of 6 entries with 2 that scenes differ in, 4 asked for begin with those 2; dead entries give no direction."""
+    generator = torch.Generator().manual_seed(0)
+    scenes = torch.randn(400, 1, 2, generator=generator).expand(-1, 4, -1)
+    noise = torch.randn(400, 4, 3, generator=generator)
+    psi = torch.cat([scenes + 0.1 * noise[..., :2], noise, torch.zeros(400, 4, 1)], dim=-1)
+    psi = psi / psi.flatten(0, 1).std(0).clamp(min=0.1)
+    usual, four, all_of_them = scene_directions(psi), scene_directions(psi, 4), scene_directions(psi, 6)
+    assert usual.shape == (6, 2) and four.shape == (6, 4) and all_of_them.shape == (6, 5)
+    assert torch.equal(four[:, :2], usual) and torch.equal(all_of_them[:, :4], four)
+    assert (psi @ all_of_them).isfinite().all()

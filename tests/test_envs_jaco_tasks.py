@@ -108,13 +108,13 @@ def test_pictures_show_things_where_they_are_now(name, thing):
         env.step(np.ones(6, int))
 
 
-def test_touching_costs_one_an_action_and_the_episode():
-    """In the obstacle the term is −1 and the gap negative; away from it the cost ends, success does not return."""
+def test_touching_costs_a_quarter_an_action_and_the_episode():
+    """In the obstacle the term is −0.25 and the gap negative; away from it the cost ends, success does not return."""
     env = JacoAvoidEnv()
     env.reset(seed=0)
     env.scene.place_obstacle(env.scene.hand_w + (0.0, 0.0, 0.1))
     *_, info = env.step(np.ones(6, int))
-    assert info["reward_terms"]["touch"] == -1.0 and info["touched"]
+    assert info["reward_terms"]["touch"] == -0.25 and info["touched"]
     assert info["gap"] == pytest.approx(0.1 - OBSTACLE_RADIUS_M - HAND_RADIUS_M, abs=0.01)
     env.scene.place_obstacle((0.0, 0.0, 5.0))
     env.scene.place_target(env.scene.hand_w)

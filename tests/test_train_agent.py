@@ -17,9 +17,9 @@ from gqn_rl.representation import load_encoder, random_encoder
 from gqn_rl.train_agent import pretraining_cost, task_arguments
 
 CHOICES = [
-    *("gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window"),
-    *("oracle", "pixels", "pixels_joints", "pixels_stack"),
-    *("random_encoder", "random_encoder_episode", "vae"),
+    *("autoencoder", "gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window", "imagenet"),
+    *("oracle", "pixels", "pixels_impala", "pixels_joints", "pixels_points", "pixels_rays", "pixels_sb3"),
+    *("pixels_stack", "random_encoder", "random_encoder_episode", "supervised", "vae"),
 ]
 SMALL = [
     "total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16",
@@ -53,7 +53,9 @@ def test_presets_are_known_representations_under_names_of_their_own():
         "random_encoder": ("random_encoder", "current"), "random_encoder_episode": ("random_encoder", "episode"),
         "oracle": ("oracle", None), "pixels": ("pixels", None), "pixels_stack": ("pixels", None),
         "gqn_pixels": ("gqn", "episode"), "vae": ("vae", "current"), "gqn_finetuned": ("finetuned", None),
-        "gqn_joints": ("gqn", "current"), "pixels_joints": ("pixels", None),
+        "gqn_joints": ("gqn", "current"), "pixels_joints": ("pixels", None), "pixels_sb3": ("pixels", None),
+        "pixels_impala": ("pixels", None), "pixels_rays": ("pixels", None), "pixels_points": ("scratch", None),
+        "autoencoder": ("gqn", "current"), "supervised": ("gqn", "current"), "imagenet": ("imagenet", "current"),
     }  # fmt: skip
     assert sorted(expected) == CHOICES
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
@@ -61,6 +63,36 @@ def test_presets_are_known_representations_under_names_of_their_own():
             cfg = compose("train_agent", [f"repr={name}"])
             assert (cfg.repr.name, cfg.repr.kind, cfg.repr.get("context")) == (name, kind, context)
             assert cfg.repr.get("stack", 1) == (4 if name == "pixels_stack" else 1)
+
+
+def test_pixels_have_the_strong_network_and_sb3s_under_a_name_of_its_own():
+    """Centred and shifted NatureCNN by default; presets differ from it by one setting; SB3's has no extractor."""
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        found = {n: compose("train_agent", [f"repr={n}"]).repr.get("extractor") for n in CHOICES if "pixels" in n}
+    strong = {"network": "nature", "features": 256, "shift": 4, "rays": False}
+    assert all(found[name] == strong for name in ("pixels", "pixels_joints", "pixels_stack", "gqn_pixels"))
+    assert found["pixels_impala"] == strong | {"network": "impala"} and found["pixels_rays"] == strong | {"rays": True}
+    assert found["pixels_sb3"] is None and found["pixels_points"] == {"shift": 0}
+
+
+RIVALS = [
+    ["repr=pixels_rays", "camera=moving"], ["repr=pixels_points", "model@repr.model=gqn_debug", "camera=moving"],
+    ["repr=random_encoder", "model@repr.model=gqn_debug"],
+    ["repr=gqn", "agent=sac", "task={action: continuous}", "agent.settings.learning_starts=16"],
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", RIVALS)
+def test_every_kind_of_rival_trains_and_says_what_it_cost(tmp_path, words):
+    """Two processes' worth of setting up each; the folder tells the network, and pictures and actions before it."""
+    sizes = [word for word in SMALL if not word.startswith("agent.") or "agent=sac" not in words]
+    done = train_agent(tmp_path, *sizes, "agent.num_envs=2", *words, "run_dir=run", "gif=false")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    run = json.loads((tmp_path / "run" / files.RUN_FILE).read_text())
+    assert f"repr={run['repr']}" == words[0] and set(run["experience"]) == {"pictures", "actions"}
+    assert (run["repr_settings"].get("extractor") is not None) == ("pixels" in run["repr"])
+    assert not (tmp_path / "run" / files.REPLAY_FILE).exists()
 
 
 def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
@@ -178,9 +210,11 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
     (["repr=sound"], "Valid: gqn, gqn_episode"),
-    (["env=rooms"], "`env` must be a scene with a task, one of ['jaco', 'jaco_avoid', 'jaco_track', 'maze'], got 'rooms'."),
+    (["env=rooms"], "one of ['jaco', 'jaco_avoid', 'jaco_track', 'maze'], got 'rooms'."),
     (["camera=side"], "Valid: fixed, heldout, moving"),
-    (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo"),
+    (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo or sac"),
+    (["repr=oracle", "agent=sac"], "`agent` sac needs continuous actions: give `task={action: continuous}`"),
+    (["repr=autoencoder"], "has objective=views, but repr=autoencoder stands for one with objective=autoencoder"),
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
     (["repr=oracle", "task=3"], "`task` must be keyword arguments of the environment, such as {looks: random}, got 3."),

@@ -185,3 +185,28 @@ def test_chains_can_be_pickled_also_after_rendering(env_id):
     before = env.reset(seed=1)[0]
     after = pickle.loads(pickle.dumps(env)).reset(seed=1)[0]
     np.testing.assert_array_equal(before["representation"], after["representation"])
+
+
+def test_a_wrong_pose_is_told_and_the_picture_is_of_the_right_one():
+    """2 cm and 2°: the deviation over episodes is that, the error stays through each, pictures are those without."""
+    exact, wrong = (make_env("gqn_rl/JacoReach-v0", "pixels", "fixed", pose_noise=n) for n in ((0.0, 0.0), (0.02, 2.0)))
+    errors = []
+    for seed in range(150):
+        (one, _), (other, _) = exact.reset(seed=seed), wrong.reset(seed=seed)
+        right, told = (CameraPose.from_viewpoint(seen["viewpoint"]) for seen in (one, other))
+        errors.append([*np.subtract(told.position_w, right.position_w), told.yaw_rad - right.yaw_rad])
+        errors[-1].append(told.pitch_rad - right.pitch_rad)
+        if seed < 3:
+            assert np.array_equal(one["image"], other["image"])
+            later = wrong.step(wrong.action_space.sample())[0]
+            assert np.array_equal(later["viewpoint"], other["viewpoint"])
+    errors = np.array(errors)
+    errors[:, 3] = np.angle(np.exp(1j * errors[:, 3]))
+    np.testing.assert_allclose(errors.std(axis=0), [0.02] * 3 + [np.deg2rad(2.0)] * 2, rtol=0.2)
+    assert np.abs(errors.mean(axis=0)).max() < 0.01
+
+
+def test_pose_noise_is_two_deviations():
+    """Metres and degrees, none below 0."""
+    with pytest.raises(ValueError, match="`pose_noise` must be two deviations of at least 0, metres and degrees"):
+        make_env("gqn_rl/JacoReach-v0", "pixels", "fixed", pose_noise=(0.02, -1.0))

@@ -52,6 +52,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from gqn_rl.agents.dealer import Dealer, Report
 from gqn_rl.agents.env_source import EnvSource, Source, make_source, make_vectorised
 from gqn_rl.agents.memory import empty_memory, forget, memory_of
+from gqn_rl.agents.networks import RandomShift
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.worker_pool import Connection, WorkerPool
 
@@ -359,7 +360,7 @@ class Learner:
         self.policy = settings.policy_class(*spaces, lambda _: 0.0, **settings.policy_kwargs)
         self.policy.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
         self.policy.set_training_mode(False)
-        self._has_modes = any(isinstance(part, _DropoutNd | _NormBase) for part in self.policy.modules())
+        self._has_modes = any(isinstance(part, _DropoutNd | _NormBase | RandomShift) for part in self.policy.modules())
         self.copy, self.gradient = flatten(self.policy)
         theta.grad = self.gradient  # θ is shared, its gradient is this process's own
         set_random_seed(seed)
@@ -459,7 +460,7 @@ class Learner:
         torch.set_rng_state(rng[2])
 
     def _set_training_mode(self, training: bool) -> None:
-        """Tells dropout and batch normalisation what the policy is used for, if it has any."""
+        """Tells dropout, batch normalisation and random shifts what the policy is used for, if it has any."""
         if self._has_modes:
             self.policy.set_training_mode(training)
 

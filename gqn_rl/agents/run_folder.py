@@ -12,6 +12,7 @@ from gqn_rl.runlog import write_atomic
 
 RUN_FILE, EVAL_FILE, TRANSFER_FILE = "run.json", "eval.csv", "transfer.csv"
 CHECKPOINT_FILE, BEST_FILE, FINAL_FILE = "checkpoint.zip", "best_model.zip", "final_model.zip"
+REPLAY_FILE = "replay_buffer.pkl"  # what an off-policy agent remembers while its run is unfinished
 ROLLOUT_FILE, MONITOR_FOLDER = "rollout.gif", "monitor"
 STEP_COLUMN = "env_steps"
 _MAY_CHANGE = ("command", "random_return")

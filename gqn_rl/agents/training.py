@@ -15,19 +15,22 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
-from gqn_rl.agents.networks import GQNExtractor
+from gqn_rl.agents.networks import GQNExtractor, PixelExtractor
 from gqn_rl.agents.recurrent import RecurrentPPO
+from gqn_rl.agents.sac import SAC
 from gqn_rl.agents.speed import choose_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog, write_atomic
+from gqn_rl.views import IMAGE
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentPPO, "a3c": A3C}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentPPO, "sac": SAC, "a3c": A3C}
 """Agents by the names that configs call them."""
 
 
@@ -59,8 +62,8 @@ def train(
         envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
         settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, `encoder`, with
-            which PPO's network begins and which learns on, and `falling`, names of settings that fall linearly to 0,
-            may stand beside them.
+            which PPO's network begins and which learns on, `extractor`, arguments of `PixelExtractor` where pictures
+            are seen, and `falling`, names of settings that fall linearly to 0, may stand beside them.
         total_steps: environment steps (actions, all environments together).
         eval_every: environment steps between evaluations.
         eval_episodes: episodes of an evaluation.
@@ -71,6 +74,7 @@ def train(
         eval_deterministic: whether evaluations take the best action, or draw one as in training.
     """
     choose_matmul()
+    check_actions(algorithm, eval_envs)
     model = _new_or_resumed(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
     start_step = model.num_timesteps
     with (
@@ -90,7 +94,14 @@ def train(
             between.save()
             raise
         between.finish()
+    (folder / files.REPLAY_FILE).unlink(missing_ok=True)
     return model
+
+
+def check_actions(algorithm: str, envs: VecEnv) -> None:
+    """Refuses environments whose actions an algorithm cannot choose."""
+    if algorithm == "sac" and not isinstance(envs.action_space, gym.spaces.Box):
+        raise ValueError("`agent` sac needs continuous actions: give `task={action: continuous}` or another agent.")
 
 
 def transfer(
@@ -200,6 +211,8 @@ class _BetweenUpdates(BaseCallback):
             "numpy": np.random.get_state(),
             "python": random.getstate(),
         }
+        if isinstance(self.model, OffPolicyAlgorithm):
+            write_atomic(self._folder / files.REPLAY_FILE, self.model.save_replay_buffer)
         write_atomic(self._folder / files.CHECKPOINT_FILE, self.model.save)
         self._saved_at = self.model.num_timesteps
 
@@ -233,6 +246,8 @@ def _new_or_resumed(
         arguments["monitor_file"] = folder / files.MONITOR_FOLDER / "0.monitor.csv"
     if checkpoint.exists():
         model = algorithm.load(checkpoint, env=envs, device=arguments.get("device", "auto"))  # type: ignore[arg-type]
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(folder / files.REPLAY_FILE, truncate_last_traj=False)
         state = vars(model)["resume_state"]
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])
@@ -274,7 +289,15 @@ def arguments_of(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any
         policy_kwargs["activation_fn"] = _activation(settings.pop("activation"))
     if "encoder" in settings:
         policy_kwargs["features_extractor_class"] = GQNExtractor
-        policy_kwargs["features_extractor_kwargs"] = {"encoder": settings.pop("encoder"), "freeze": False}
+        shift = (settings.pop("extractor", None) or {}).get("shift", 0)
+        policy_kwargs["features_extractor_kwargs"] = {
+            "encoder": settings.pop("encoder"),
+            "freeze": False,
+            "shift": shift,
+        }
+    elif (extractor := settings.pop("extractor", None)) and IMAGE in getattr(space, "spaces", ()):
+        policy_kwargs["features_extractor_class"] = PixelExtractor
+        policy_kwargs["features_extractor_kwargs"] = dict(extractor)
     if policy_kwargs:
         settings["policy_kwargs"] = policy_kwargs
     for name in settings.pop("falling", ()):

@@ -13,7 +13,7 @@ from gqn_rl.envs.jaco_reach import JacoReachEnv
 HAND_RADIUS_M = 0.07
 """Of the ball around the grip site that counts as the hand."""
 TOUCH_COST = 0.25
-"""Taken from the reward of every action at whose end the hand touches: as much as being at the target earns."""
+"""Taken from the reward of every action at whose end the hand touches: a quarter of what being at the target earns."""
 LEAST_GAP_M = 0.2
 """Between the obstacle's centre and hand and target as an episode begins."""
 WAY_SHARE = (0.3, 0.7)
@@ -25,8 +25,8 @@ class JacoAvoidEnv(JacoReachEnv):
     """Reaching past an obstacle with a Kinova Jaco arm (`gqn_rl/JacoAvoid-v0`).
 
     `JacoReachEnv` with a second, black ball near the straight way from hand to target. Nothing collides: an action at
-    whose end the hand, a ball of 7 cm around the grip site, overlaps with it costs 1. An episode that has touched is no
-    success. Observed are the obstacle's position and the way to it from the hand too.
+    whose end the hand, a ball of 7 cm around the grip site, overlaps with it costs 0.25. An episode that has touched is
+    no success. Observed are the obstacle's position and the way to it from the hand too.
     """
 
     things = ("target", "obstacle")

@@ -3,7 +3,7 @@
 from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
 from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.encoding_server import EncodingServer
-from gqn_rl.wrappers.factory import REPRESENTATIONS, make_env, make_vec_env, untrained_encoder
+from gqn_rl.wrappers.factory import REPRESENTATIONS, imagenet_encoder, make_env, make_vec_env, untrained_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv, default_workers
 
@@ -16,6 +16,7 @@ __all__ = [
     "GQNVectorEnv",
     "SharedMemoryVecEnv",
     "default_workers",
+    "imagenet_encoder",
     "make_env",
     "make_vec_env",
     "untrained_encoder",

@@ -15,8 +15,8 @@ from gqn_rl.envs.gymnasium_scene import check_mujoco
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, OffscreenRenderer, shared_renderer
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 
-_CAMERA_STREAM = 0xCA3E7A
-"""Keeps a camera's random numbers apart from those that the environment draws from the same seed."""
+_CAMERA_STREAM, _NOISE_STREAM = 0xCA3E7A, 0x9015E
+"""Keep a camera's random numbers apart from those that the environment draws from the same seed, and from its noise."""
 
 
 def viewpoint_space() -> gym.spaces.Box:
@@ -37,6 +37,40 @@ class ModelCamera:
         return CameraPose.look_at(camera.xpos, camera.xpos - camera.xmat.reshape(3, 3)[:, 2])
 
 
+class PoseNoise:
+    """A constant error of what an agent is told of a camera's pose.
+
+    Args:
+        position_m: standard deviation of the error of each coordinate.
+        angle_deg: of the errors of yaw and pitch.
+    """
+
+    def __init__(self, position_m: float, angle_deg: float):
+        self._deviations = np.array([position_m] * 3 + [np.deg2rad(angle_deg)] * 2)
+        self._error = np.zeros(5)
+        self._rng = np.random.default_rng()
+
+    def draw(self, seed: Sequence[int] | None) -> None:
+        """Draws another error; with a seed, from a new stream."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        if self._deviations.any():
+            self._error = self._rng.normal(0.0, self._deviations)
+
+    def told(self, pose: CameraPose) -> CameraPose:
+        """Returns the pose as it is told."""
+        if not self._error.any():
+            return pose
+        x, y, z, yaw_rad, pitch_rad = np.array([*pose.position_w, pose.yaw_rad, pose.pitch_rad]) + self._error
+        return CameraPose((float(x), float(y), float(z)), float(yaw_rad), float(pitch_rad))
+
+
+def _checked_noise(pose_noise: Sequence[float]) -> Sequence[float]:
+    if len(pose_noise) != 2 or min(pose_noise) < 0:
+        raise ValueError(f"`pose_noise` must be two deviations of at least 0, metres and degrees, got {pose_noise}.")
+    return pose_noise
+
+
 class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Replaces the observation by a picture and the viewpoint it was taken from.
 
@@ -52,6 +86,9 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         size: height and width of the picture in pixels.
         proprioception: what the environment's own observation tells of the body, which is handed on: the beginnings of
             names in `env.unwrapped.observation_names`, such as "sin_" and "cos_" of joints.
+        pose_noise: how wrong the viewpoint that is told is, as of a camera that is not well calibrated: the standard
+            deviations of each coordinate, metres, and of yaw and pitch, degrees. Drawn at every reset, the error stays
+            through the episode; the picture is taken from where the camera is.
 
     Attributes:
         picture: the last picture, uint8 [size, size, 3], for whoever draws what the agent sees.
@@ -64,9 +101,16 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], camera: Camera | str, size: int = 64, proprioception: Sequence[str] = ()
+        self,
+        env: gym.Env[Any, Any],
+        camera: Camera | str,
+        size: int = 64,
+        proprioception: Sequence[str] = (),
+        pose_noise: Sequence[float] = (0.0, 0.0),
     ):
-        gym.utils.RecordConstructorArgs.__init__(self, camera=camera, size=size, proprioception=proprioception)
+        gym.utils.RecordConstructorArgs.__init__(
+            self, camera=camera, size=size, proprioception=proprioception, pose_noise=pose_noise
+        )
         super().__init__(env)
         check_mujoco(env)
         if size < 1:
@@ -82,6 +126,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
             spaces[PROPRIOCEPTION] = gym.spaces.Box(-np.inf, np.inf, (len(self._felt),), np.float32)
         self.observation_space = gym.spaces.Dict(spaces)
         self.picture = np.zeros((size, size, 3), np.uint8)
+        self._noise = PoseNoise(*_checked_noise(pose_noise))
         self._camera_rng = np.random.default_rng()
         self._renderer: OffscreenRenderer | None = None
 
@@ -89,6 +134,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         """Resets the environment and, when a seed is given, the camera's random stream."""
         if seed is not None:
             self._camera_rng = np.random.default_rng([seed, _CAMERA_STREAM])
+        self._noise.draw(None if seed is None else [seed, _NOISE_STREAM])
         return super().reset(seed=seed, options=options)
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
@@ -102,13 +148,13 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         )
         if self._renderer is None:
             self._renderer = shared_renderer(env.model, self.size, self.size)
-        self.picture = self._renderer.render(env.model, env.data, pose, self._fovy_deg)
-        seen = {IMAGE: self.picture, VIEWPOINT: pose.viewpoint}
+        self.picture = self._renderer.render(env.model, env.data, pose, self.fovy_deg)
+        seen = {IMAGE: self.picture, VIEWPOINT: self._noise.told(pose).viewpoint}
         return seen | {PROPRIOCEPTION: observation[self._felt].astype(np.float32)} if self._felt else seen
 
     @property
-    def _fovy_deg(self) -> float:
-        """Vertical field of view: the camera's own, else the environment's, else the renderer's default."""
+    def fovy_deg(self) -> float:
+        """Vertical field of view in degrees: the camera's own, else the environment's, else the renderer's default."""
         env: Any = self.unwrapped
         if isinstance(self.camera, ModelCamera):
             return float(env.model.camera(self.camera.name).fovy[0])

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.experience import EXPERIENCE, Experience
+from gqn_rl.imagenet import ImageNetEncoder, load_weights
 from gqn_rl.representation import SceneEncoder, random_encoder
 from gqn_rl.runtimes import TORCH
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
@@ -23,9 +24,10 @@ from gqn_rl.wrappers.context import Encoder, resolve_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv
 
-REPRESENTATIONS = ("oracle", "pixels", "gqn", "vae", "random_encoder")
-"""What an agent may see: the true state, pictures, r of a pretrained GQN, a VAE's code, r of an untrained network."""
-_ENCODED = ("gqn", "vae", "random_encoder")
+REPRESENTATIONS = ("oracle", "pixels", "gqn", "vae", "random_encoder", "imagenet")
+"""What an agent may see: the true state, pictures, r of a pretrained GQN, a VAE's code, r of an untrained network, or
+what a network knows of photographs."""
+_ENCODED = ("gqn", "vae", "random_encoder", "imagenet")
 
 
 def make_env(
@@ -36,6 +38,7 @@ def make_env(
     *,
     size: int | None = None,
     proprioception: Sequence[str] = (),
+    pose_noise: Sequence[float] = (0.0, 0.0),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> gym.Env[Any, Any]:
@@ -45,14 +48,17 @@ def make_env(
         env_id: the task's Gymnasium id.
         repr: one of `REPRESENTATIONS`.
         camera: see `CameraObservation`; repr="oracle" looks through none.
-        encoder: the encoder of repr="gqn", "vae" or "random_encoder" (`untrained_encoder` makes the last).
+        encoder: the encoder of repr="gqn", "vae", "random_encoder" or "imagenet" (`untrained_encoder` and
+            `imagenet_encoder` make the last two).
         size: height and width of the pictures; by default the encoder's, or 64 without one.
         proprioception: see `CameraObservation`; beside r it is seen too.
+        pose_noise: see `CameraObservation`.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
     """
     encoder = _encoder_for(repr, encoder, representation)
-    env = _camera_env(env_id, repr, camera, _picture_size(size, encoder), proprioception, env_kwargs or {})
+    size = _picture_size(size, encoder)
+    env = _camera_env(env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise)
     representation = _keeping(representation, proprioception)
     return env if encoder is None else GQNObservationWrapper(env, encoder, **representation)
 
@@ -70,6 +76,7 @@ def make_vec_env(
     size: int | None = None,
     stack: int = 1,
     proprioception: Sequence[str] = (),
+    pose_noise: Sequence[float] = (0.0, 0.0),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
@@ -89,6 +96,7 @@ def make_vec_env(
         stack: with repr="pixels", how many of the newest pictures and viewpoints are seen at once, the oldest first:
             images [H, W, 3 * stack] and viewpoints [7 * stack], 0 where the episode is younger.
         proprioception: as for `make_env`.
+        pose_noise: see `CameraObservation`.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNVecEnv`.
     """
@@ -100,7 +108,7 @@ def make_vec_env(
         raise ValueError(f"`stack` must be 1, or more with repr='pixels', got {stack} with repr={repr!r}.")
     encoder = _encoder_for(repr, encoder, representation)
     size = _picture_size(size, encoder)
-    make = functools.partial(_camera_env, env_id, repr, camera, size, proprioception, env_kwargs or {})
+    make = functools.partial(_camera_env, env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise)
     representation = _keeping(representation, proprioception)
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
     starts: list[Callable[[], gym.Env]] = [functools.partial(_monitored, make, file) for file in files]
@@ -125,6 +133,8 @@ def untrained_encoder(
     *,
     seed: int,
     env_kwargs: dict[str, Any] | None = None,
+    entries: int | None = None,
+    views_per_scene: int = 4,
     runtime: str = TORCH,
 ) -> SceneEncoder:
     """Returns the encoder of repr="random_encoder": a network's first weights, standardised on random states.
@@ -135,15 +145,36 @@ def untrained_encoder(
         camera: see `CameraObservation`.
         seed: of the weights and of the states.
         env_kwargs: keyword arguments of the environment itself.
+        entries: as for `random_encoder`.
+        views_per_scene: of the views that it is standardised on; with a single one all entries are told as they are.
         runtime: as for `load_encoder`.
     """
     size = random_encoder(network, seed).image_size
-    views = random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs)
-    encoder = random_encoder(network, seed, views, runtime)
-    num_scenes, views_per_scene = views.images.shape[:2]
-    counts = Experience(num_scenes * views_per_scene, num_scenes * (views_per_scene - 1))
-    encoder.metadata[EXPERIENCE] = counts._asdict()
+    views = random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs, views_per_scene=views_per_scene)
+    encoder = random_encoder(network, seed, views, entries, runtime)
+    encoder.metadata[EXPERIENCE] = _cost(views)
     return encoder
+
+
+def imagenet_encoder(
+    env_id: str, camera: Camera | str, *, size: int, seed: int, env_kwargs: dict[str, Any] | None = None
+) -> ImageNetEncoder:
+    """Returns the encoder of repr="imagenet", standardised on random states; arguments as for `random_views`.
+
+    Raises:
+        ValueError: its weights are not installed.
+    """
+    weights = load_weights()
+    views = random_views(env_id, camera, size=size, seed=seed, env_kwargs=env_kwargs)
+    encoder = ImageNetEncoder(size, views, weights)
+    encoder.metadata[EXPERIENCE] = _cost(views)
+    return encoder
+
+
+def _cost(views: Views) -> dict[str, int | None]:
+    """Returns the pictures and actions of random episodes, whose first view takes no action."""
+    num_scenes, views_per_scene = views.images.shape[:2]
+    return Experience(num_scenes * views_per_scene, num_scenes * (views_per_scene - 1))._asdict()
 
 
 def random_views(
@@ -196,14 +227,20 @@ def _keeping(representation: dict[str, Any], proprioception: Sequence[str]) -> d
 
 
 def _camera_env(
-    env_id: str, repr: str, camera: Camera | str, size: int, proprioception: Sequence[str], env_kwargs: dict[str, Any]
+    env_id: str,
+    repr: str,
+    camera: Camera | str,
+    size: int,
+    proprioception: Sequence[str],
+    env_kwargs: dict[str, Any],
+    pose_noise: Sequence[float] = (0.0, 0.0),
 ) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
     except TypeError as error:  # an argument that it does not have
         raise ValueError(f"`{env_id}` cannot be made: {error}.") from error
-    return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception)
+    return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception, pose_noise)
 
 
 def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None) -> Monitor:
