@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from gqn_rl.checkpoint import load_model
 from gqn_rl.dataset import MultiViewDataset
@@ -32,7 +31,7 @@ from gqn_rl.representation import find_encoder
 
 SHIPPED_ENCODER = "jaco"
 REPRESENTATIONS = ("pixels", "gqn", "oracle")  # the slowest first, so that two cores end together
-SHEET_SCENES, SHEET_CONTEXT, SHEET_ZOOM = 8, 3, 2
+SHEET_SCENES, SHEET_CONTEXT = 8, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,26 +112,13 @@ def shipped_encoder() -> Path | None:
 
 
 def draw_sheet(path: Path, encoder: Path, data: Path) -> None:
-    """Draws what the scene model predicts of held-out scenes beside the truth, with a heading over each column."""
+    """Draws what the scene model predicts of held-out scenes beside the truth."""
     heldout = MultiViewDataset(data, "heldout")
     model, _ = load_model(find_encoder(encoder))
     scenes = np.arange(min(SHEET_SCENES, heldout.num_scenes))
     num_context = min(SHEET_CONTEXT, heldout.views_per_scene - 1)
     context, query = fixed_views(heldout, scenes, num_context)
-    sheet = (
-        picture_sheet(model.eval(), context.to_torch(), query.to_torch()).repeat(SHEET_ZOOM, 0).repeat(SHEET_ZOOM, 1)
-    )
-    headings = ["given"] * num_context + ["true", "predicted", "sample", "sample", "sample", "reconstructed"]
-    write_png(path, _with_headings(sheet, headings))
-
-
-def _with_headings(sheet: np.ndarray, headings: Sequence[str], height_px: int = 24) -> np.ndarray:
-    image = Image.new("RGB", (sheet.shape[1], sheet.shape[0] + height_px), "white")
-    image.paste(Image.fromarray(sheet), (0, height_px))
-    for column, heading in enumerate(headings):
-        x = (column + 0.5) * sheet.shape[1] / len(headings)
-        ImageDraw.Draw(image).text((x, height_px / 2), heading, fill="black", anchor="mm", font_size=15)
-    return np.asarray(image)
+    write_png(path, picture_sheet(model.eval(), context.to_torch(), query.to_torch()))
 
 
 def run_side_by_side(commands: Mapping[str, list[str]]) -> None:

@@ -1,6 +1,7 @@
 """Evaluation: on fixed views, from the prior, without side effects; reports and encoder files that follow from it."""
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from gqn_rl.checkpoint import load_model
 from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.hardware import Workers
-from gqn_rl.pretrain.pictures import GAP_PX, NUM_SAMPLES
+from gqn_rl.pretrain.pictures import GAP_PX, NARROWEST_PX, NUM_SAMPLES, TITLE_PX
 from gqn_rl.pretrain.report import Report
 from gqn_rl.views import prepare_images
 from tests.tiny_pretraining import IMAGE_SIZE, make_data, tiny_model, tiny_settings
@@ -136,7 +137,9 @@ def test_report_writes_everything_and_keeps_the_best(splits, tmp_path, monkeypat
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
     with Image.open(tmp_path / "sheets" / "step-000000003.png") as sheet:
         columns = 3 + 1 + 1 + NUM_SAMPLES + 1  # context, truth, prediction, samples, reconstruction
-        assert sheet.size == (columns * (IMAGE_SIZE + GAP_PX) - GAP_PX, 8 * (IMAGE_SIZE + GAP_PX) - GAP_PX)
+        width, height = columns * (IMAGE_SIZE + GAP_PX) - GAP_PX, 8 * (IMAGE_SIZE + GAP_PX) - GAP_PX
+        zoom = math.ceil(columns * NARROWEST_PX / width)
+        assert sheet.size == (zoom * width, zoom * height + TITLE_PX)
 
 
 def test_only_the_first_process_writes(splits, tmp_path):

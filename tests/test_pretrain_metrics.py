@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gqn_rl.pretrain import metrics
-from gqn_rl.pretrain.pictures import GAP_PX, tile
+from gqn_rl.pretrain.pictures import GAP_PX, NARROWEST_PX, TITLE_PX, tile, with_titles
 
 SIZE = 11
 
@@ -73,3 +73,15 @@ def test_tile_puts_rows_and_columns_in_order():
             picture = sheet[row * step_y : row * step_y + 4, column * step_x : column * step_x + 5]
             assert (picture == images[row, column]).all()
     assert (sheet[4 : 4 + GAP_PX] == 255).all() and (sheet[:, 5 : 5 + GAP_PX] == 255).all()
+
+
+def test_every_column_of_a_sheet_has_its_title_and_keeps_its_pictures():
+    """Three columns of 5 pixels become at least as wide as a title each; below the titles the sheet is only larger."""
+    sheet = np.random.default_rng(0).integers(0, 256, (8, 15, 3), dtype=np.uint8)
+    page = with_titles(sheet, ["given view", "truth", "reconstruction"])
+    zoom = page.shape[1] // 15
+    assert page.shape == (8 * zoom + TITLE_PX, 15 * zoom, 3) and 15 * (zoom - 1) < 3 * NARROWEST_PX <= 15 * zoom
+    assert (page[TITLE_PX::zoom, ::zoom] == sheet).all()
+    ink = (page[:TITLE_PX] < 128).all(axis=-1)
+    assert [ink[:, 5 * zoom * column : 5 * zoom * (column + 1)].any() for column in range(3)] == [True] * 3
+    assert not ink[:, [5 * zoom, 10 * zoom]].any()

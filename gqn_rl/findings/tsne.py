@@ -25,6 +25,8 @@ from gqn_rl.pretrain.probes import features
 PIXELS = "pixels"
 """Label of the pictures themselves as a code, averaged down to `PIXELS_SIDE`."""
 PIXELS_SIDE = 16
+OTHER_SCENES = "0.82"
+"""Grey of the scenes that have no colour of their own in the figure."""
 LINE_NAMES = {"code": "in the code", "tsne": "in the t-SNE"}
 
 
@@ -169,25 +171,30 @@ def draw_figure(
     rows: list[dict[str, Any]],
     subject: Subject,
 ) -> None:
-    """Draws each code twice, coloured by scene and by the direction of the camera, with its scores as titles."""
+    """Draws each code twice, coloured by scene and by the direction of the camera, with its scores as titles.
+
+    As many scenes have a colour of their own as there are colours that everybody can tell apart; the others are grey.
+    """
     figure = Figure(figsize=(2.7 * len(embedded), 5.6), layout="constrained")
     panels = figure.subplots(2, len(embedded), squeeze=False)
     by_code = {row["code"]: row for row in rows if row["space"] == "code"}
     yaws = np.rad2deg(np.arctan2(viewpoints[..., 3], viewpoints[..., 4]))
-    numbers = np.arange(len(viewpoints))
-    scene_colours = np.repeat(numbers * 7 % len(numbers), viewpoints.shape[1])  # neighbours in number differ in colour
+    num_views, num_coloured = viewpoints.shape[1], min(len(viewpoints), len(figures.COLOURS))
     for (upper, lower), (label, points) in zip(panels.T, embedded.items(), strict=True):
         x, y = points.reshape(-1, 2).T
         row = by_code[label]
-        upper.scatter(x, y, c=scene_colours, s=9, cmap="gist_rainbow", linewidths=0)
+        upper.scatter(x, y, color=OTHER_SCENES, s=7, linewidths=0)
+        for scene in range(num_coloured):
+            own = slice(scene * num_views, (scene + 1) * num_views)
+            upper.scatter(x[own], y[own], color=figures.COLOURS[scene], s=20, linewidths=0)
         last = lower.scatter(x, y, c=yaws.ravel(), s=9, cmap="twilight", vmin=-180, vmax=180, linewidths=0)
         upper.set_title(f"{label}\nsame scene {row['scene_share']:.2f} (chance {row['scene_chance']:.2f})", fontsize=9)
         lower.set_title(f"same side {row['camera_share']:.2f} (chance {row['camera_chance']:.2f})", fontsize=9)
         for panel in (upper, lower):
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_color("0.8")
-    panels[0, 0].set_ylabel("coloured by scene", fontsize=9)
-    panels[1, 0].set_ylabel("coloured by camera", fontsize=9)
+    panels[0, 0].set_ylabel(f"views of {num_coloured} scenes in colour", fontsize=9)
+    panels[1, 0].set_ylabel("all views, by camera", fontsize=9)
     bar = figure.colorbar(last, ax=panels[1].tolist(), ticks=[-180, -90, 0, 90, 180], fraction=0.03, pad=0.01)
     bar.set_label("camera's yaw (degrees)", fontsize=8)
     bar.ax.tick_params(labelsize=7)

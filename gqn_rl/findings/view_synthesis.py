@@ -115,11 +115,11 @@ def draw_sheet(path: pathlib.Path, subject: Subject, settings: ViewSynthesisSett
     scenes = some_scenes(dataset, settings.figure_scenes)
     counts = view_counts(dataset, settings.num_queries, settings.max_views)
     seen, query = context_and_query(dataset, scenes, min(SHOWN_CONTEXT, counts[-1]))
-    heading = "seen" if counts[-1] <= SHOWN_CONTEXT else f"the first {SHOWN_CONTEXT} seen"
+    heading = "given views" if counts[-1] <= SHOWN_CONTEXT else f"the first {SHOWN_CONTEXT} given views"
     groups = [figures.Group(heading, seen.images), figures.Group("truth", query.images)]
     for count in counts:
         context, _ = context_and_query(dataset, scenes, count)
         samples = [predict(subject.model, context, query.viewpoints, sample=True) for _ in range(num_samples)]
         images = restore_images(torch.cat(samples, dim=1)).numpy()
-        groups.append(figures.Group(f"from {count}", images))
+        groups.append(figures.Group(f"samples, {count} view{'s' * (count > 1)}", images))
     figures.sheet(path, groups)
