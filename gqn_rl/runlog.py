@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+"""How `write_atomic` calls a file that it has not finished."""
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[io.BufferedWriter], object]) -> None:
@@ -22,8 +26,9 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[io.BufferedW
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a killed process with the same number
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:  # made anew: a link that stands there would be written through
             if callable(content):
                 content(file)
             else:
@@ -33,6 +38,16 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[io.BufferedW
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: str | Path) -> None:
+    """Deletes the unfinished files that `write_atomic` left in `folder` when its process was killed.
+
+    Only for the process that holds the folder's lock, before it writes; files of other names stay.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 class Every:

@@ -1,7 +1,6 @@
 """Generating a data set, continuing one, and refusing a damaged or a different one, on a scene without OpenGL."""
 
 import errno
-import fcntl
 import functools
 import hashlib
 import json
@@ -17,6 +16,8 @@ import numpy as np
 import pytest
 
 from gqn_rl.dataset import MultiViewDataset, generate
+from gqn_rl.dataset.manifest import write_json
+from gqn_rl.locks import LOCK_FILE, sole_writer
 from tests.fake_scene import CountingScene, FailingScene, FakeScene, KilledScene
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,8 +41,9 @@ def make(root, scene_factory=FakeScene, **changes):
 
 
 def contents(root):
-    """Reads every file of a data set: relative path -> bytes."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Reads every file of a data set but the lock, which names its last holder: relative path -> bytes."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != LOCK_FILE]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def flip_a_bit(path):
@@ -185,14 +187,14 @@ def test_overwrite_makes_other_data_in_the_same_place(tmp_path):
 
 def test_a_second_writer_waits_for_the_first(tmp_path, caplog):
     """While one process makes a data set, another one for the same place says that it waits, and then goes on."""
-    with open(tmp_path / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with sole_writer(tmp_path):
         second = threading.Thread(target=make, args=(tmp_path,))
         second.start()
-        second.join(timeout=0.5)
-        assert second.is_alive() and "Waiting for another process" in caplog.text
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    second.join(timeout=30)
+        while "waiting until that has ended" not in caplog.text:
+            assert second.is_alive()
+            time.sleep(0.01)
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    second.join()
     assert MultiViewDataset(tmp_path).num_scenes == 10
 
 
@@ -276,7 +278,7 @@ def test_unfinished_foreign_and_missing_data_sets_are_refused(tmp_path):
         MultiViewDataset(tmp_path, "test")
     manifest = tmp_path / "manifest.json"
     text = manifest.read_text()
-    manifest.write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
+    write_json(manifest, json.loads(text) | {"schema_version": 99})
     with pytest.raises(ValueError, match="must have schema version"):
         MultiViewDataset(tmp_path)
     manifest.write_text(text[:100])

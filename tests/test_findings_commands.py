@@ -11,7 +11,7 @@ from PIL import Image
 
 from gqn_rl.analyse import FINDINGS, main
 from gqn_rl.checkpoint import save_model
-from gqn_rl.dataset.shards import MANIFEST
+from gqn_rl.dataset.manifest import MANIFEST, write_json
 from gqn_rl.findings.common import UNTRAINED
 from gqn_rl.findings.figures import palette
 from gqn_rl.models import build_model
@@ -122,7 +122,7 @@ def test_imported_data_have_all_findings_but_algebra(home, tmp_path):
     """The turntable shows the stored views that were not given; algebra says why it cannot."""
     make_scenes(tmp_path / "data", "rooms", held_out_scenes=8)
     path = tmp_path / "data" / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"scene": "imported_rooms", "scene_facts": {}}))
+    write_json(path, json.loads(path.read_text()) | {"scene": "imported_rooms", "scene_facts": {}})
     save_model(tmp_path / "gqn.safetensors", tiny_model(), {"step": 1})
     analyse(tmp_path, "turntable", "turntable.num_context=2")
     assert len(rows_of(tmp_path / "turntable" / "turntable.csv")) == 3 * 3

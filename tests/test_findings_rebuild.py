@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.dataset.shards import MANIFEST
+from gqn_rl.dataset.manifest import MANIFEST, write_json
 from gqn_rl.findings.rebuild import rebuild_scene, scene_settings, show_scene
 from tests.tiny_findings import make_scenes
 
@@ -48,6 +48,6 @@ def test_imported_pictures_have_no_scene(tmp_path):
     """One sentence says so and names those that have one."""
     make_scenes(tmp_path, "rooms", views_per_scene=2)
     manifest = json.loads((tmp_path / MANIFEST).read_text()) | {"scene": "imported_rooms"}
-    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    write_json(tmp_path / MANIFEST, manifest)
     with pytest.raises(ValueError, match="pictures of 'imported_rooms', whose scenes cannot be made again; expected"):
         rebuild_scene(MultiViewDataset(tmp_path, "heldout").manifest)

@@ -9,6 +9,7 @@ ValueError: `run.json`: `steps` must be an integer of at least 1, got 0; train a
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -20,6 +21,8 @@ from gqn_rl.artefacts.files import read_bytes, shown
 
 DEEPEST = 100
 """Brackets within brackets, at most."""
+DIGEST = "sha256"
+"""Entry of a sealed file that holds the digest of all others."""
 
 
 class Mismatch(Exception):
@@ -138,6 +141,20 @@ class ListOf:
 
 
 @dataclasses.dataclass(frozen=True)
+class TupleOf:
+    """A list of as many items as there are schemas, one for each place."""
+
+    items: tuple[Schema, ...]
+
+    def check(self, value: Any, entry: str) -> None:
+        """See `Schema.check`."""
+        if not isinstance(value, list) or len(value) != len(self.items):
+            raise Mismatch(entry, f"a list of {len(self.items)}", value)
+        for place, (item, schema) in enumerate(zip(value, self.items, strict=True)):
+            schema.check(item, f"{entry}[{place}]")
+
+
+@dataclasses.dataclass(frozen=True)
 class MapOf:
     """An object whose values are all of one schema, under any names."""
 
@@ -153,10 +170,11 @@ class MapOf:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """An object with known entries; further ones are left to later versions."""
+    """An object with known entries; further ones are left to later versions, unless it is `closed`."""
 
     required: Mapping[str, Schema]
     optional: Mapping[str, Schema] = dataclasses.field(default_factory=dict)
+    closed: bool = False
 
     def check(self, value: Any, entry: str) -> None:
         """See `Schema.check`."""
@@ -169,6 +187,9 @@ class Record:
         for key, schema in self.optional.items():
             if key in value:
                 schema.check(value[key], _join(entry, key))
+        unknown = value.keys() - self.required.keys() - self.optional.keys()
+        if self.closed and unknown:
+            raise Mismatch(_join(entry, min(unknown)), "left out", value[min(unknown)])
 
 
 def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
@@ -188,6 +209,44 @@ def read_json(path: str | Path, schema: Schema, remedy: str) -> Any:
 
 def parse_json(name: str | Path, content: bytes | str, schema: Schema, remedy: str) -> Any:
     """Returns what JSON text holds; `name` is how the error calls it. Otherwise as `read_json`."""
+    value = _parsed(name, content, remedy)
+    check(name, value, schema, remedy)
+    return value
+
+
+def read_sealed(path: str | Path, schema: Schema, remedy: str) -> Any:
+    """Reads a JSON file that `sealed` may have given a digest of its own, as `read_json`; returns it without that.
+
+    A file of an earlier version, which has no digest, is taken as it is.
+
+    Raises:
+        ValueError: also when the digest is not that of the content.
+    """
+    value = _parsed(path, read_bytes(path), remedy)
+    if isinstance(value, dict) and DIGEST in value:
+        digest = value.pop(DIGEST)
+        if digest != _digest(value):
+            raise ValueError(f"`{path}` was altered after it was written (its sha256 differs); {remedy}.")
+    check(path, value, schema, remedy)
+    return value
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns JSON-ready content with a digest over all of it as a last entry, in place of any that it has.
+
+    >>> sealed({"steps": 3})["sha256"][:8]
+    '545356d8'
+    """
+    content = {key: value for key, value in content.items() if key != DIGEST}
+    return {**content, DIGEST: _digest(content)}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _parsed(name: str | Path, content: bytes | str, remedy: str) -> Any:
+    """Returns what JSON text holds, refusing what is none or nests too deeply."""
     try:
         value = json.loads(content)
         if _depth(value) > DEEPEST:
@@ -196,7 +255,6 @@ def parse_json(name: str | Path, content: bytes | str, schema: Schema, remedy: s
         raise ValueError(f"`{name}` must nest at most {DEEPEST} brackets, but goes deeper; {remedy}.") from None
     except ValueError as error:
         raise ValueError(f"`{name}` is not valid JSON ({error}); {remedy}.") from None
-    check(name, value, schema, remedy)
     return value
 
 

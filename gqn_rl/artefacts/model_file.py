@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gqn_rl.artefacts.documents import Anything, ListOf, MapOf, Number, Record, Text, parse_json
+from gqn_rl.artefacts.documents import Anything, ListOf, MapOf, Number, OrNull, Record, Text, parse_json
 from gqn_rl.artefacts.tensors import check_tensor
 
 REMEDY = "fetch or train it again"
@@ -47,6 +47,23 @@ class _ModelSettings:
         MapOf(_Setting()).check(value, entry)
 
 
+class _Experience:
+    """Pictures and actions that data have cost, for each split or altogether; null where nobody counted them."""
+
+    def check(self, value: Any, entry: str) -> None:
+        """See `Schema.check`."""
+        counts = Record({"pictures": OrNull(_COUNT), "actions": OrNull(_COUNT)})
+        (counts if isinstance(value, dict) and "pictures" in value else MapOf(counts)).check(value, entry)
+
+
+class _EarlierData:
+    """What is said of data that there had to be before, likewise."""
+
+    def check(self, value: Any, entry: str) -> None:
+        """See `Schema.check`."""
+        DATASET.check(value, entry)
+
+
 DATASET = Record(
     {},
     {
@@ -61,6 +78,8 @@ DATASET = Record(
         "meshes": Text(),
         "mujoco": Text(),
         "scene_facts": MapOf(),
+        "experience": _Experience(),
+        "after": ListOf(_EarlierData()),
     },
 )
 """What a model's file says of its training data."""
@@ -78,6 +97,7 @@ FACTS = Record(
         "dataset": DATASET,
         "earlier": ListOf(Record({"step": _COUNT, "dataset": DATASET})),
         "gqn_rl_version": Text(),
+        "experience": _Experience(),
         "encoder_sha256": Text(),
         "judge": Record({"threshold": Number(), "guesses": MapOf(ListOf(Anything()))}),
     },

@@ -11,18 +11,20 @@ from typing import Any
 from tqdm import tqdm
 
 import gqn_rl
-from gqn_rl.dataset.folder import check_continues, delete, is_finished, sole_writer
-from gqn_rl.dataset.shards import (
+from gqn_rl.dataset.folder import check_continues, delete, is_finished, prepare
+from gqn_rl.dataset.manifest import (
     MANIFEST,
     PARTIAL_MANIFEST,
     SCHEMA_VERSION,
     SPLITS,
-    finished_record,
+    settings_digest,
     shard_sizes,
     write_json,
 )
+from gqn_rl.dataset.shards import finished_record
 from gqn_rl.dataset.workers import ShardJob, run_in_workers
 from gqn_rl.experience import EXPERIENCE, add_shards
+from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
 from gqn_rl.views import POSE_CONVENTION, Scene
 
@@ -67,13 +69,14 @@ def generate(
     scene = scene_factory()
     try:
         plan = _plan(scene, scene_name, num_scenes, held_out_scenes, views_per_scene, seed, scenes_per_shard)
-        with sole_writer(root):
+        with sole_writer(root, wait=True):
             if overwrite:
                 delete(root)
             check_continues(root, plan)
             jobs = _missing_shards(root, plan)
             if not jobs and is_finished(root):
                 return 0
+            prepare(root)
             write_json(root / PARTIAL_MANIFEST, plan)
             (root / MANIFEST).unlink(missing_ok=True)
             _run(jobs, scene, scene_factory, num_workers, progress)
@@ -129,27 +132,25 @@ def _run(
 
 
 def _missing_shards(root: Path, plan: dict[str, Any]) -> list[ShardJob]:
-    """Returns a job for each shard that is not finished, and clears away what an interrupted run left of it."""
-    jobs = []
+    """Returns a job for each shard that is not finished."""
+    jobs, made_with = [], settings_digest(plan)
     for split in SPLITS:
-        (root / split).mkdir(exist_ok=True)
-        for leftover in (root / split).glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
         start = 0
         for index, size in enumerate(shard_sizes(plan["num_scenes"][split], plan["scenes_per_shard"])):
             scenes = range(start, start + size)
             start += size
-            if finished_record(root, split, index, size) is None:
-                jobs.append(ShardJob(root, split, index, scenes, plan["views_per_scene"], plan["seed"]))
+            if finished_record(root, split, index, size, made_with) is None:
+                jobs.append(ShardJob(root, split, index, scenes, plan["views_per_scene"], plan["seed"], made_with))
     return jobs
 
 
 def _records(root: Path, plan: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Returns the records of all shards, which are finished."""
+    made_with = settings_digest(plan)
     records: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         for index, size in enumerate(shard_sizes(plan["num_scenes"][split], plan["scenes_per_shard"])):
-            record = finished_record(root, split, index, size)
+            record = finished_record(root, split, index, size, made_with)
             assert record is not None
             records[split].append(record)
     return records

@@ -13,18 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 import gqn_rl
-from gqn_rl.dataset.folder import check_continues, delete, is_finished, sole_writer
-from gqn_rl.dataset.shards import (
+from gqn_rl.dataset.folder import check_continues, delete, is_finished, prepare
+from gqn_rl.dataset.manifest import (
     MANIFEST,
     PARTIAL_MANIFEST,
     SCHEMA_VERSION,
     SPLITS,
-    finished_record,
-    read_json,
+    read_manifest,
+    settings_digest,
     write_json,
-    write_shard,
 )
+from gqn_rl.dataset.shards import finished_record, write_shard
 from gqn_rl.dataset.source import Decode, Found, decode_record, gather, list_files, read_scenes
+from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
 from gqn_rl.views import POSE_CONVENTION, Views
 
@@ -82,13 +83,14 @@ def import_dataset(
     _check_settings(name, image_size, crop, asked, num_workers, scenes_per_shard)
     plan = _plan(source, name, image_size, crop, asked, scenes_per_shard)
     decode = functools.partial(decode_record, image_size=image_size, crop=crop, num_views=plan["views_per_scene"])
-    with sole_writer(root):
+    with sole_writer(root, wait=True):
         if overwrite:
             delete(root)
         check_continues(root, plan)
-        if (manifest := _finished(root, asked)) is not None:
+        if (manifest := _finished(root, asked, settings_digest(plan))) is not None:
             _check_strict(manifest["refused"], strict)
             return manifest, 0
+        prepare(root)
         write_json(root / PARTIAL_MANIFEST, plan)
         (root / MANIFEST).unlink(missing_ok=True)
         splits = {split: _Split(root, source, split, plan, strict) for split in SPLITS}
@@ -118,13 +120,11 @@ class _Split:
         self._files: dict[str, int] = dict(plan["source"]["files"][split])
         self._shard_size: int = plan["scenes_per_shard"]
         self._limit: int | None = plan["num_scenes_asked"][split]
-        self.shards = list(_full_shards(root, split, self._shard_size))
+        self._made_with = settings_digest(plan)
+        self.shards = list(_full_shards(root, split, self._shard_size, self._made_with))
         self.refused = [entry for shard in self.shards for entry in shard["refused"]]
         self.num_imported = 0
         _check_strict(self.refused, strict)
-        (root / split).mkdir(exist_ok=True)
-        for leftover in (root / split).glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     @property
     def num_scenes(self) -> int:
@@ -157,8 +157,8 @@ class _Split:
             "viewpoints": np.stack([scene.viewpoints for scene in scenes]),
             "state": np.empty((len(scenes), 0), np.float32),  # nobody knows it
         }
-        write_shard(self._root, self._split, index, arrays, facts)
-        record = finished_record(self._root, self._split, index, len(scenes))
+        write_shard(self._root, self._split, index, arrays, self._made_with, facts)
+        record = finished_record(self._root, self._split, index, len(scenes), self._made_with)
         assert record is not None
         self.shards.append(record)
         self.num_imported += len(scenes)
@@ -219,23 +219,23 @@ def _plan(
     }
 
 
-def _finished(root: Path, asked: Mapping[str, int | None]) -> dict[str, Any] | None:
+def _finished(root: Path, asked: Mapping[str, int | None], made_with: str) -> dict[str, Any] | None:
     """Returns the manifest of a data set that holds what is asked for and lacks no file; None otherwise."""
     if not is_finished(root):
         return None
-    manifest = read_json(root / MANIFEST)
+    manifest = read_manifest(root)
     is_whole = all(
-        finished_record(root, split, index, shard["num_scenes"]) == shard
+        finished_record(root, split, index, shard["num_scenes"], made_with) == shard
         for split, shards in manifest["shards"].items()
         for index, shard in enumerate(shards)
     )
     return manifest if is_whole and manifest["num_scenes_asked"] == asked else None
 
 
-def _full_shards(root: Path, split: str, size: int) -> Iterator[dict[str, Any]]:
+def _full_shards(root: Path, split: str, size: int, made_with: str) -> Iterator[dict[str, Any]]:
     """Yields the records of the finished shards, in order; one that is not full is made again, for it may grow."""
     index = 0
-    while (record := finished_record(root, split, index, size)) is not None:
+    while (record := finished_record(root, split, index, size, made_with)) is not None:
         yield record
         index += 1
 

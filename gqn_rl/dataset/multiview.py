@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gqn_rl.dataset.shards import (
-    MANIFEST,
-    PARTIAL_MANIFEST,
-    SCHEMA_VERSION,
-    SPLITS,
-    array_path,
-    check_sha256,
-    check_sizes,
-    read_json,
-    write_json,
-)
-from gqn_rl.views import POSE_CONVENTION, Views
-
-VERIFIED = "verified.{split}.json"
-"""Which files were hashed: name -> [bytes, mtime_ns]; a file is hashed again when either changes."""
+from gqn_rl.artefacts.documents import Anything, ListOf, MapOf, read_json
+from gqn_rl.dataset.arrays import expected_shape, open_array
+from gqn_rl.dataset.folder import VERIFIED
+from gqn_rl.dataset.manifest import SPLITS, array_path, read_manifest
+from gqn_rl.dataset.shards import REMEDY, check_sha256, check_sizes
+from gqn_rl.runlog import write_atomic
+from gqn_rl.views import Views
 
 
 class MultiViewDataset:
@@ -61,15 +55,11 @@ class MultiViewDataset:
             check_sizes(self.root, split, record)
         if verify:
             self._verify(shards)
-        self.states = self._load("state", len(shards))
-        self.viewpoints = self._load("viewpoints", len(shards))
+        self.states = self._load("state")
+        self.viewpoints = self._load("viewpoints")
         # One row per picture, [scenes * K, H * W * 3]: gathering a row is then one contiguous copy.
-        self._images = [
-            np.asarray(np.load(array_path(self.root, split, i, "images"), mmap_mode="r")).reshape(
-                -1, self.image_size * self.image_size * 3
-            )
-            for i in range(len(shards))
-        ]
+        row = self.image_size * self.image_size * 3
+        self._images = [np.asarray(images).reshape(-1, row) for images in self._arrays("images")]
 
     def views(self, scene_indices: np.ndarray, view_indices: np.ndarray) -> Views:
         """Gathers views.
@@ -93,12 +83,18 @@ class MultiViewDataset:
             images[chosen] = self._images[shard][pictures[chosen]]
         return Views(images.reshape(*view_numbers.shape, size, size, 3), self.viewpoints[scenes[:, None], view_numbers])
 
-    def _load(self, array: str, num_shards: int) -> np.ndarray:
-        return np.concatenate([np.load(array_path(self.root, self.split, i, array)) for i in range(num_shards)])
+    def _load(self, array: str) -> np.ndarray:
+        return np.concatenate(list(self._arrays(array)))
+
+    def _arrays(self, array: str) -> Iterator[np.ndarray]:
+        """Yields an array of every shard, compared with what the manifest says of it."""
+        for index, shard in enumerate(self.manifest["shards"][self.split]):
+            shape = expected_shape(self.manifest, array, shard["num_scenes"])
+            yield open_array(array_path(self.root, self.split, index, array), array, shape, REMEDY)
 
     def _verify(self, shards: list[dict[str, Any]]) -> None:
         stamp_path = self.root / VERIFIED.format(split=self.split)
-        known = read_json(stamp_path) if stamp_path.is_file() else {}
+        known = _stamps(stamp_path)
         stamps = {}
         for record in shards:
             for name, file in record["files"].items():
@@ -108,24 +104,15 @@ class MultiViewDataset:
                     check_sha256(path, file["sha256"])
         if stamps != known:
             with contextlib.suppress(OSError):  # on a read-only or full disk, the next opening hashes again
-                write_json(stamp_path, stamps)
+                write_atomic(stamp_path, json.dumps(stamps, indent=2) + "\n")
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
-    """Returns the manifest of a finished data set, refusing an unfinished or foreign one."""
-    command = f"`python -m gqn_rl.generate_data root={root}`"
-    if not (root / MANIFEST).is_file():
-        if (root / PARTIAL_MANIFEST).is_file():
-            raise ValueError(f"The data set in `{root}` is unfinished; the command that began it continues it.")
-        raise ValueError(f"`{root}` holds no data set (no {MANIFEST}); make one with {command}.")
-    manifest = read_json(root / MANIFEST)
-    given = (manifest.get("schema_version"), manifest.get("pose_convention"))
-    if given != (SCHEMA_VERSION, POSE_CONVENTION):
-        raise ValueError(
-            f"`{root / MANIFEST}` must have schema version and pose convention {(SCHEMA_VERSION, POSE_CONVENTION)}, "
-            f"got {given}; make the data again with {command}."
-        )
-    return manifest
+def _stamps(path: Path) -> dict[str, Any]:
+    """Returns which files were hashed before; nothing where that cannot be read, and all are hashed again."""
+    try:
+        return read_json(path, MapOf(ListOf(Anything())), "all files are hashed again")
+    except (ValueError, OSError):
+        return {}
 
 
 def _check_range(name: str, indices: np.ndarray, limit: int) -> None:

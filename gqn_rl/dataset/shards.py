@@ -13,43 +13,31 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gqn_rl.artefacts.files import check_regular, open_regular
+from gqn_rl.dataset.arrays import check_arrays
+from gqn_rl.dataset.manifest import (
+    ARRAYS,
+    MADE_WITH,
+    SPLITS,
+    array_names,
+    array_path,
+    read_record,
+    record_path,
+    write_json,
+)
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import VIEWPOINT_SIZE, Scene
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-PARTIAL_MANIFEST = "manifest.partial.json"
-SPLITS = ("train", "heldout")
-"""Names of the splits; a split's place in this tuple is part of the random seed of its scenes."""
-ARRAYS = ("images", "viewpoints", "state")
+_log = logging.getLogger(__name__)
+
 REMEDY = "delete the file and run the command that made the data once more: it makes that shard again"
-
-
-def shard_sizes(num_scenes: int, scenes_per_shard: int) -> list[int]:
-    """Returns how many scenes each shard of a split holds: all full but perhaps the last.
-
-    >>> shard_sizes(10, 4)
-    [4, 4, 2]
-    """
-    full, rest = divmod(num_scenes, scenes_per_shard)
-    return [scenes_per_shard] * full + [rest] * (rest > 0)
-
-
-def array_path(root: Path, split: str, index: int, array: str) -> Path:
-    """Returns the path of one array of shard `index`."""
-    return root / split / f"{index:05d}.{array}.npy"
-
-
-def record_path(root: Path, split: str, index: int) -> Path:
-    """Returns the path of the record that says that shard `index` is finished."""
-    return root / split / f"{index:05d}.json"
 
 
 def scene_rng(seed: int, split: str, scene_index: int) -> np.random.Generator:
@@ -90,9 +78,27 @@ def render_scenes(
 
 
 def write_shard(
-    root: Path, split: str, index: int, arrays: dict[str, np.ndarray], facts: Mapping[str, Any] | None = None
+    root: Path,
+    split: str,
+    index: int,
+    arrays: dict[str, np.ndarray],
+    made_with: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a shard's arrays, then its record with further `facts`; each file appears whole or not at all."""
+    """Writes a shard's arrays, then its record with further `facts`; each file appears whole or not at all.
+
+    Args:
+        root: folder of the data set.
+        split: which split the shard is of.
+        index: its number.
+        arrays: its content, by the names of `ARRAYS`.
+        made_with: the `settings_digest` of the data set.
+        facts: further entries of the record.
+
+    Raises:
+        ValueError: an array holds NaN or infinity, or viewpoints that are none.
+    """
+    check_arrays(arrays, f"The scenes of `{array_path(root, split, index, 'images')}` cannot be written")
     record_path(root, split, index).unlink(missing_ok=True)
     files = {}
     for name in ARRAYS:
@@ -101,16 +107,28 @@ def write_shard(
         path, content = array_path(root, split, index, name), buffer.getvalue()
         write_atomic(path, content)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    write_json(record_path(root, split, index), {"num_scenes": len(arrays["state"]), "files": files, **(facts or {})})
+    record = {"num_scenes": len(arrays["state"]), "files": files, MADE_WITH: made_with, **(facts or {})}
+    write_json(record_path(root, split, index), record)
 
 
-def finished_record(root: Path, split: str, index: int, num_scenes: int) -> dict[str, Any] | None:
-    """Returns the record of a shard that is finished and holds `num_scenes`; None when it has to be made."""
+def finished_record(root: Path, split: str, index: int, num_scenes: int, made_with: str) -> dict[str, Any] | None:
+    """Returns what the manifest says of a shard that is finished; None when it has to be made.
+
+    That is when a file is missing or cut, the record is damaged, it holds another number than `num_scenes`, or it was
+    made with other settings. Records of earlier versions do not say what they were made with and are believed.
+    """
     path = record_path(root, split, index)
-    if not path.is_file():
+    check_regular(path)
+    if not path.exists():
         return None
-    record = read_json(path)
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        _log.warning("%s", error)
+        return None
     sizes = {name: file["bytes"] for name, file in record["files"].items()}
+    if record["files"].keys() != array_names(index) or record.pop(MADE_WITH, made_with) != made_with:
+        return None
     on_disk = {name: _size(root / split / name) for name in sizes}
     return record if record["num_scenes"] == num_scenes and sizes == on_disk else None
 
@@ -119,6 +137,7 @@ def check_sizes(root: Path, split: str, record: dict[str, Any]) -> None:
     """Refuses a shard with a missing or truncated file."""
     for name, file in record["files"].items():
         path = root / split / name
+        check_regular(path)
         size = _size(path)
         if size is None:
             raise ValueError(f"Shard file `{path}` is missing; run the command that made the data once more.")
@@ -128,23 +147,10 @@ def check_sizes(root: Path, split: str, record: dict[str, Any]) -> None:
 
 def check_sha256(path: Path, expected: str) -> None:
     """Refuses a shard file whose content is not what was written."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     if digest != expected:
         raise ValueError(f"Shard file `{path}` was altered: its sha256 is not the one in the manifest; {REMEDY}.")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads one of the data set's JSON files, refusing a broken one by name."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); delete it and generate the data again.") from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON atomically."""
-    write_atomic(path, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def _size(path: Path) -> int | None:

@@ -31,12 +31,13 @@ class ShardJob:
     scene_indices: range
     views_per_scene: int
     seed: int
+    made_with: str
 
     def run(self, scene: Scene, on_scene: Callable[[], object]) -> None:
         """Renders the shard and writes it, calling `on_scene` after each scene."""
         arrays = render_scenes(scene, self.seed, self.split, self.scene_indices, self.views_per_scene, on_scene)
         counts = {PICTURES: len(self.scene_indices) * self.views_per_scene, ACTIONS: int(arrays["actions"].sum())}
-        write_shard(self.root, self.split, self.index, arrays, {EXPERIENCE: counts})
+        write_shard(self.root, self.split, self.index, arrays, self.made_with, {EXPERIENCE: counts})
 
 
 def run_in_workers(

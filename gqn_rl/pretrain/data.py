@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gqn_rl.dataset import MultiViewDataset, generate
-from gqn_rl.dataset.shards import MANIFEST
+from gqn_rl.dataset.manifest import MANIFEST
 from gqn_rl.views import Scene
 
 
