@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gqn_rl.dataset import MultiViewDataset, generate
-from gqn_rl.dataset.shards import read_json, write_json
+from gqn_rl.dataset.manifest import read_manifest, read_record, write_json
 from gqn_rl.envs import make_scene
 from gqn_rl.experience import Experience, pretraining_experience
 from gqn_rl.pretrain.export import dataset_summary
@@ -31,7 +31,7 @@ def made(root, scene, **sizes):
     settings = {"num_scenes": 5, "held_out_scenes": 2, "views_per_scene": 4, "seed": 0, "num_workers": 1}
     settings |= {"scenes_per_shard": 2, "progress": False} | sizes
     generate(root, scene, scene_name="fake", **settings)
-    return read_json(root / "manifest.json")
+    return read_manifest(root)
 
 
 def test_the_generator_counts_what_it_made(tmp_path):
@@ -51,7 +51,7 @@ def test_scenes_that_are_drawn_as_they_are_cost_no_action(tmp_path):
 def test_what_older_shards_did_not_count_stays_unknown(tmp_path):
     """A data set that was begun before actions were counted does not pretend that there were none."""
     made(tmp_path, ActingScene)
-    record = read_json(tmp_path / "train" / "00000.json")
+    record = read_record(tmp_path / "train" / "00000.json")
     del record["experience"]
     write_json(tmp_path / "train" / "00000.json", record)
     counts = made(tmp_path, ActingScene, num_scenes=7)["experience"]
