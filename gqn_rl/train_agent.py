@@ -4,7 +4,7 @@ python -m gqn_rl.train_agent repr=oracle
 python -m gqn_rl.train_agent repr=gqn camera=moving seed=1
 python -m gqn_rl.train_agent -m repr=gqn,pixels,random_encoder camera=fixed,moving seed=0,1,2
 python -m gqn_rl.train_agent repr=vae encoder=runs/pretrain/jaco_vae_seed0
-python -m gqn_rl.train_agent repr=pixels repr.extractor.network=impala agent=sac task={action: continuous}
+python -m gqn_rl.train_agent repr=pixels repr.extractor.network=impala agent=sac 'task={action: continuous}'
 python -m gqn_rl.train_agent env=maze repr=gqn_episode encoder=runs/pretrain/...
 python -m gqn_rl.train_agent env=maze repr=pixels agent=ppo_lstm
 python -m gqn_rl.train_agent repr=gqn camera=fixed transfer=[moving,heldout]

@@ -1,13 +1,16 @@
 """Learning curves: runs read from disk, scores, steps and their ratios, and what the table says."""
 
 import csv
+import pathlib
 import warnings
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import gqn_rl
 from gqn_rl.curves import compare, draw_curves, load_runs, measure, write_csv, write_markdown
+from gqn_rl.curves.figures import COLOURS, LABELS, LINE_STYLES
 from tests.tiny_runs import BEST, HEADER, RANDOM, TRANSFER_HEADER, rows_of, the_comparison, write_run, write_transfer
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -442,3 +445,11 @@ def test_nothing_warns_on_complete_runs(tmp_path):
         comparison = the_comparison(tmp_path)
         measure(comparison, 0)
         draw_curves(comparison, "env_steps", tmp_path / "curves", 0)
+
+
+def test_every_representation_that_can_be_trained_has_a_colour_and_a_label():
+    """Each file under configs/repr is drawn under a name for readers, and no two look alike."""
+    names = {path.stem for path in (pathlib.Path(gqn_rl.__file__).parent / "configs/repr").glob("*.yaml")}
+    assert names <= set(COLOURS) & set(LABELS)
+    looks = {(COLOURS[name], LINE_STYLES.get(name.rpartition("_")[2], "-")) for name in COLOURS}
+    assert len(looks) == len(COLOURS)

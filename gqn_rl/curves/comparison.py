@@ -25,7 +25,8 @@ REFERENCES = ("gqn_episode", "gqn_pixels", "gqn")
 NUM_FINAL_EVALUATIONS = 3
 LABEL_ORDER = (
     *(ORACLE, "gqn", "gqn_window", "gqn_episode", "gqn_pixels"),
-    *("pixels", "pixels_stack", "pixels_lstm", "vae", "random_encoder", "random_encoder_episode"),
+    *("pixels", "pixels_stack", "pixels_lstm", "pixels_sb3", "pixels_impala", "pixels_rays", "pixels_points"),
+    *("imagenet", "vae", "autoencoder", "supervised", "random_encoder", "random_encoder_episode"),
 )
 
 Axis = Literal["env_steps", "hours"]

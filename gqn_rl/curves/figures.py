@@ -29,11 +29,22 @@ COLOURS = {
     "pixels_stack": "#E69F00",
     "pixels_lstm": "#D55E00",
     "pixels_joints": "#D55E00",
+    "pixels_sb3": "#E69F00",
+    "pixels_impala": "#D55E00",
+    "pixels_rays": "#E69F00",
+    "pixels_points": "#E69F00",
+    "imagenet": "#999999",
+    "autoencoder": "#009E73",
+    "supervised": "#009E73",
     "vae": "#009E73",
     "random_encoder": "#CC79A7",
     "random_encoder_episode": "#CC79A7",
 }
-LINE_STYLES = {"window": "--", "stack": "--", "episode": "-.", "lstm": "-.", "joints": ":"}
+LINE_STYLES = {
+    **{"window": "--", "stack": "--", "impala": "--", "autoencoder": "--"},
+    **{"episode": "-.", "lstm": "-.", "rays": "-.", "supervised": "-.", "finetuned": "-."},
+    **{"joints": ":", "points": ":"},
+}
 """By the last word of a label; all others are drawn through."""
 BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
 """Line styles of those labels where they stand behind: dots, closer or further apart."""
@@ -50,6 +61,13 @@ LABELS = {
     "pixels_stack": "raw pixels, last 4",
     "pixels_lstm": "raw pixels, LSTM",
     "pixels_joints": "raw pixels and joint angles",
+    "pixels_sb3": "raw pixels, SB3's network",
+    "pixels_impala": "raw pixels, IMPALA's network",
+    "pixels_rays": "raw pixels and Plücker rays",
+    "pixels_points": "the encoder's network, from scratch",
+    "imagenet": "ImageNet features",
+    "autoencoder": "autoencoder, same network",
+    "supervised": "supervised, same network",
     "vae": "VAE representation",
     "random_encoder": "untrained encoder",
     "random_encoder_episode": "untrained, all views since reset",
