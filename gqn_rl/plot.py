@@ -27,6 +27,7 @@ from gqn_rl.curves import (
     Comparison,
     compare,
     draw_curves,
+    file_name,
     load_runs,
     measure,
     measure_transfer,
@@ -49,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind)
     out.mkdir(parents=True, exist_ok=True)
     for comparison in comparisons:
-        name = f"{comparison.env}_{comparison.agent}"
+        name = file_name(f"{comparison.env}_{comparison.agent}")
         for axis in cfg.axes:
             for path in draw_curves(comparison, axis, out / f"{name}_{_ENDINGS[axis]}", cfg.seed):
                 print(path)

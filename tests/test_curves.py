@@ -1,6 +1,8 @@
 """Learning curves: runs read from disk, scores, steps and their ratios, and what the table says."""
 
 import csv
+import json
+import os
 import pathlib
 import warnings
 
@@ -44,26 +46,59 @@ def test_a_run_that_was_not_evaluated_yet_is_left_out_with_a_warning(tmp_path):
     [
         ("", "holds no evaluation"),
         (HEADER + "\n", "holds no evaluation"),
-        (HEADER + "\n1000,3.0,7.5,0.1,0.2,0.5,1;2,1;2\n2000,6.", "not a table of evaluations"),
-        ("step,loss\n1,2\n", "not a table of evaluations"),
-        (HEADER + "\n1000,3.0,nan,0.1,0.2,0.5,1;2,1;2\n", "not a finite number"),
+        (HEADER + "\n1000,3.0,7.5,0.1,0.2,0.5,1;2,1;2\n2000,6.", "row 2, must have 8 cells, has 2: cut off"),
+        ("step,loss\n1,2\n", "must have one column `env_steps`, has 'step,loss'"),
+        (HEADER + "\n1000,3.0,nan,0.1,0.2,0.5,1;2,1;2\n", "row 1: `mean_return` must be a finite number, got 'nan'"),
+        ("\x00\ud800".encode("utf-8", "surrogatepass"), "not a table"),
         (HEADER + "\n2000,3,7,0,0,0,1;2,\n1000,4,7,0,0,0,1;2,\n", "must go forward"),
     ],
 )
 def test_a_damaged_eval_csv_is_refused_by_name(tmp_path, content, why):
     """Empty, cut off, foreign, not finite, or out of order: the sentence names the file."""
     folder = write_run(tmp_path, "gqn", [5, 10])
-    (folder / "eval.csv").write_text(content)
-    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/eval.csv` .*{why}"):
+    (folder / "eval.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/eval.csv`.*{why}"):
         load_runs(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"env": "jaco"}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "null", "3", '"x"', "[" * 5000, "", '{"env": "jaco"}'])
 def test_a_damaged_run_json_is_refused_by_name(tmp_path, content):
     """Broken JSON, another type, or missing entries: the sentence names the file."""
     folder = write_run(tmp_path, "gqn", [5, 10])
     (folder / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"gqn_moving_ppo_seed0/run\.json`"):
+        load_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"random_return": float("nan")}, "`random_return` must be a finite number, got nan"),
+        ({"random_return": "2"}, "`random_return` must be a finite number, got '2'"),
+        ({"seed": 1.5}, "`seed` must be an integer, got 1.5"),
+        ({"env": "../../up/x"}, "`env` must be a name that stays within a folder, got '../../up/x'"),
+        ({"env": "./elsewhere/pwn"}, "`env` must be a name that stays within a folder, got './elsewhere/pwn'"),
+        ({"env": "/root/x"}, "`env` must be a name that stays"),
+        ({"agent": "a/../../b"}, "`agent` must be a name that stays"),
+        ({"action_repeat": 0}, "`action_repeat` must be an integer in"),
+    ],
+)
+def test_entries_of_run_json_that_cannot_be_are_refused_by_name(tmp_path, change, said):
+    """NaN would make every score of a table NaN, and a name becomes a part of a figure's path."""
+    folder = write_run(tmp_path, "gqn", [5, 10])
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | change))
+    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/run\.json`: {said}"):
+        load_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "eval.csv", "transfer.csv"])
+def test_a_fifo_in_a_run_folder_is_refused_at_once(tmp_path, name):
+    """A FIFO, which would block its reader for ever, is named."""
+    folder = write_run(tmp_path, "gqn", [5, 10])
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match=rf"{name}` must be a file, but is a FIFO"):
         load_runs(tmp_path)
 
 
@@ -78,19 +113,25 @@ def test_the_same_run_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "or none"),
-        (TRANSFER_HEADER + "\n", "or none"),
-        (TRANSFER_HEADER + "\n3000,heldout,7.5,0.1,0.2,0.5,1;2,1;2\n3000,mov", "cut off"),
-        (TRANSFER_HEADER + "\n3000,heldout,nan,0.1,0.2,0.5,1;2,1;2\n", "not finite"),
-        (TRANSFER_HEADER + "\n3000,heldout,high,0.1,0.2,0.5,1;2,1;2\n", "not a table of evaluations"),
-        ("step,loss\n1,2\n", "not a table of evaluations"),
+        ("", "holds no evaluation"),
+        (TRANSFER_HEADER + "\n", "holds no evaluation"),
+        (
+            TRANSFER_HEADER + "\n3000,heldout,7.5,0.1,0.2,0.5,1;2,1;2\n3000,mov",
+            "row 2, must have 8 cells, has 2: cut off",
+        ),
+        (TRANSFER_HEADER + "\n3000,heldout,nan,0.1,0.2,0.5,1;2,1;2\n", "`mean_return` must be a finite number"),
+        (
+            TRANSFER_HEADER + "\n3000,heldout,high,0.1,0.2,0.5,1;2,1;2\n",
+            "`mean_return` must be .* got 'high'",
+        ),
+        ("step,loss\n1,2\n", "must have one column `env_steps`, has 'step,loss'"),
     ],
 )
 def test_a_damaged_transfer_csv_is_refused_by_name(tmp_path, content, why):
     """Empty, cut off, not finite, not a number, or foreign: the sentence names the file."""
     folder = write_run(tmp_path, "gqn", [5, 6, 7, 8])
     (folder / "transfer.csv").write_text(content)
-    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/transfer.csv` .*{why}"):
+    with pytest.raises(ValueError, match=rf"gqn_moving_ppo_seed0/transfer.csv`.*{why}"):
         load_runs(tmp_path)
 
 

@@ -74,10 +74,11 @@ class Number:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text, of one of `choices` where these are given, or matching `pattern` as a whole."""
+    """A text, of one of `choices` where these are given, or matching `pattern` as a whole, which `words` explain."""
 
     choices: tuple[str, ...] = ()
     pattern: str = ""
+    words: str = ""
 
     def check(self, value: Any, entry: str) -> None:
         """See `Schema.check`."""
@@ -86,7 +87,7 @@ class Text:
         if self.choices and value not in self.choices:
             raise Mismatch(entry, "one of " + ", ".join(map(repr, self.choices)), value)
         if self.pattern and not re.fullmatch(self.pattern, value):
-            raise Mismatch(entry, f"a text like {self.pattern}", value)
+            raise Mismatch(entry, self.words or f"a text like {self.pattern}", value)
 
 
 @dataclasses.dataclass(frozen=True)

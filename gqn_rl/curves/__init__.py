@@ -3,7 +3,7 @@
 from gqn_rl.curves.comparison import Comparison, compare
 from gqn_rl.curves.figures import draw_curves
 from gqn_rl.curves.measures import measure
-from gqn_rl.curves.runs import Run, load_runs
+from gqn_rl.curves.runs import Run, file_name, load_runs
 from gqn_rl.curves.table import write_csv, write_markdown
 from gqn_rl.curves.transfer import TransferRow, measure_transfer
 
@@ -13,6 +13,7 @@ __all__ = [
     "TransferRow",
     "compare",
     "draw_curves",
+    "file_name",
     "load_runs",
     "measure",
     "measure_transfer",

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import glob
-import json
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from gqn_rl.artefacts.documents import Anything, Number, OrNull, Record, Schema, Text, read_json
+from gqn_rl.artefacts.tables import read_csv
+
 NUMERIC_COLUMNS = ("env_steps", "wall_clock_s", "mean_return")
 """Columns of `eval.csv` that every evaluation fills; `success_rate` and `returns` may be empty."""
 MEMORY = "_lstm"
 """Ending of the names of agents that are another agent with a memory of its own."""
 ADVICE = "train the agent again or leave its folder out"
+
+_NAME = Text(pattern=r"(?!.*\.\.)[^\s\W][\w.+:/ -]{0,99}", words="a name that stays within a folder")
+"""Of what figures are called by: ids of environments may hold `/` and `:`, but no name leads out of a folder."""
+_LABEL = Text(pattern=r"[^\x00-\x1f]{1,100}", words="a short text")
+_FACTS = Record(
+    {
+        **{"env": _NAME, "agent": _NAME, "camera": _LABEL, "repr": _LABEL},
+        "seed": Number(integer=True),
+        "random_return": Number(),
+    },
+    {
+        "action_repeat": Number(least=1, most=2**31, integer=True),
+        "command": Text(),
+        "pretraining": OrNull(Text()),
+        "agent_settings": Anything(),
+    },
+)
+_STEPS = Number(least=0, most=2**53)
+_EVALUATION: dict[str, Schema] = {
+    **{name: Number() for name in NUMERIC_COLUMNS},
+    "env_steps": _STEPS,
+    "success_rate": OrNull(Number(least=0, most=1)),
+    "returns": Text(),
+}
+_TRANSFER: dict[str, Schema] = {"env_steps": _STEPS, "camera": _LABEL, "mean_return": Number()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,27 +124,23 @@ def load_runs(places: str | Path | Iterable[str | Path], *, setting: str = "runs
 
 def load_run(folder: Path) -> Run:
     """Loads one run folder, or raises a ValueError that names the file that is wrong."""
-    facts = _read_facts(folder / "run.json")
+    facts = read_json(folder / "run.json", _FACTS, ADVICE)
     columns, num_episodes = _read_evaluations(folder / "eval.csv")
     transfer = _read_transfer(folder / "transfer.csv", columns["env_steps"][-1])
-    try:
-        return Run(
-            folder=folder,
-            **{key: str(facts[key]) for key in ("env", "camera", "repr", "agent")},
-            seed=int(facts["seed"]),
-            action_repeat=int(facts.get("action_repeat", 1)),
-            random_return=float(facts["random_return"]),
-            command=str(facts.get("command", "")),
-            pretraining=str(facts.get("pretraining") or ""),
-            env_steps=columns["env_steps"],
-            hours=columns["wall_clock_s"] / 3600,
-            returns=columns["mean_return"],
-            success=columns["success_rate"],
-            num_episodes=num_episodes,
-            transfer=transfer,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`{folder / 'run.json'}` lacks a valid entry ({error}); {ADVICE}.") from None
+    return Run(
+        folder=folder,
+        **{key: facts[key] for key in ("env", "camera", "repr", "agent", "seed")},
+        action_repeat=facts.get("action_repeat", 1),
+        random_return=float(facts["random_return"]),
+        command=facts.get("command", ""),
+        pretraining=facts.get("pretraining") or "",
+        env_steps=columns["env_steps"],
+        hours=columns["wall_clock_s"] / 3600,
+        returns=columns["mean_return"],
+        success=columns["success_rate"],
+        num_episodes=num_episodes,
+        transfer=transfer,
+    )
 
 
 def _run_folders(places: list[str | Path]) -> Iterable[Path]:
@@ -126,52 +149,34 @@ def _run_folders(places: list[str | Path]) -> Iterable[Path]:
             yield from (path.parent for path in Path(match).rglob("run.json"))
 
 
-def _read_facts(path: Path) -> dict:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); {ADVICE}.") from None
-    if not isinstance(facts, dict):
-        raise ValueError(f"`{path}` must hold a JSON object, got {type(facts).__name__}.")
-    return facts
-
-
 def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
     """Returns the columns that are numbers, float64 [T] each, and the number of episodes in the last evaluation."""
-    try:
-        rows = _read_rows(path)
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in NUMERIC_COLUMNS}
-        success = np.array([float(row["success_rate"] or "nan") for row in rows])
-        num_episodes = len(rows[-1]["returns"].split(";")) if rows else 0
-    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
-        raise ValueError(f"`{path}` is not a table of evaluations ({error!r}); {ADVICE}.") from None
+    rows = read_csv(path, _EVALUATION, ADVICE)
     if not rows:
         raise ValueError(f"`{path}` holds no evaluation; {ADVICE}.")
-    if not all(np.isfinite(column).all() for column in columns.values()):
-        raise ValueError(f"`{path}` holds a value that is not a finite number; {ADVICE}.")
+    columns = {name: np.array([row[name] for row in rows], float) for name in (*NUMERIC_COLUMNS, "success_rate")}
     if (np.diff(columns["env_steps"]) <= 0).any() or (np.diff(columns["wall_clock_s"]) < 0).any():
         raise ValueError(f"`{path}` must go forward in `env_steps` and `wall_clock_s` from row to row; {ADVICE}.")
-    return {**columns, "success_rate": success}, num_episodes
+    return columns, len(rows[-1]["returns"].split(";"))
 
 
 def _read_transfer(path: Path, last_step: float) -> dict[str, float]:
     """Returns the mean return from each camera at `last_step`; what a run had before it went on does not count."""
     if not path.exists():
         return {}
-    try:
-        rows = _read_rows(path)
-        whole = [row for row in rows if None not in row.values()]
-        found = [(float(row["env_steps"]), row["camera"], float(row["mean_return"])) for row in whole]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"`{path}` is not a table of evaluations ({error!r}); {ADVICE}.") from None
-    if not found or len(found) < len(rows) or not np.isfinite([value for *_, value in found]).all():
-        raise ValueError(f"`{path}` holds an evaluation that is cut off or not finite, or none; {ADVICE}.")
-    return {camera: value for step, camera, value in found if step == last_step}
+    rows = read_csv(path, _TRANSFER, ADVICE)
+    if not rows:
+        raise ValueError(f"`{path}` holds no evaluation; {ADVICE}.")
+    return {row["camera"]: row["mean_return"] for row in rows if row["env_steps"] == last_step}
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def file_name(name: str) -> str:
+    """Returns what a figure of something is called: ids with `/` and `:` become harmless, all else is kept.
+
+    >>> file_name("gymnasium_my_package:MyEnv-v0")
+    'gymnasium_my_package-MyEnv-v0'
+    """
+    return re.sub(r"[^\w.+-]", "-", name)
 
 
 def _refuse_duplicates(runs: list[Run]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
@@ -107,4 +108,4 @@ def first_crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
 
 def mean_height(x: np.ndarray, y: np.ndarray) -> float:
     """Returns the area under y [T] over x [T], divided by the length of x, so that it has y's unit."""
-    return float(np.trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])
+    return float(trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])

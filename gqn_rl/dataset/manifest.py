@@ -45,7 +45,7 @@ _REMEDY = "delete that file and give the command that made the data once more: i
 _RECORD_REMEDY = "its shard is made again"
 _COUNT, _SIZE = Number(least=0, integer=True), Number(least=1, most=2**40, integer=True)
 _SIDE = Number(least=1, most=2**14, integer=True)
-_DIGEST = Text(pattern="[0-9a-f]{64}")
+_DIGEST = Text(pattern="[0-9a-f]{64}", words="a sha256")
 _REFUSED = ListOf(Record({"file": Text(), "offset": _COUNT, "reason": Text()}))
 _COUNTS = Record({"pictures": OrNull(_COUNT), "actions": OrNull(_COUNT)})
 _SHARD: dict[str, Schema] = {
