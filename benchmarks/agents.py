@@ -43,7 +43,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 from gqn_rl import load_encoder
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import arguments_of, new_ppo
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco_reach import JacoReachEnv
 from gqn_rl.machine import keep_freed_memory
 from gqn_rl.representation import SceneEncoder
@@ -205,7 +205,7 @@ def main() -> None:
     file = sys.argv[1] if len(sys.argv) > 1 else None
     machine = (
         f"{processor()}, {os.cpu_count()} cores; torch {torch.__version__}, stable-baselines3 "
-        f"{stable_baselines3.__version__}, MuJoCo {mujoco.__version__}, {renderer.gl_strings()[1]}"
+        f"{stable_baselines3.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}"
     )
     print(f"{machine}; medians of {REPEATS} runs of {UPDATES} updates", flush=True)
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}

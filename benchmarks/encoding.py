@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from gqn_rl import load_encoder
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl
 from gqn_rl.views import VIEWPOINT_SIZE
 from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
 from gqn_rl.wrappers import make_vec_env
@@ -108,7 +108,7 @@ def main() -> None:
     file, device = (*sys.argv[1:], *("", "cpu")[len(sys.argv) - 1 :])
     torch.set_num_threads(1)
     encoder = load_encoder(ENCODER, device=device)
-    print(f"torch {torch.__version__}, MuJoCo {mujoco.__version__}, {renderer.gl_strings()[1]}, server on {device}")
+    print(f"torch {torch.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, server on {device}")
     print(f"{os.cpu_count()} cores, {platform.machine()}; medians of {REPEATS} runs of {SECONDS:.0f} s")
     alone = [("encode_views alone, views", n, views_per_s(encoder, n)) for n in BATCH_SIZES]
     for _, batch_size, speed in alone:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl, renderer
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.envs.maze_model import maze_spec
 from gqn_rl.envs.maze_nav import MazeNavEnv
@@ -85,7 +85,7 @@ def rows(cells: int) -> dict[str, float]:
 
 def main() -> None:
     """Prints the table."""
-    print(f"MuJoCo {mujoco.__version__}, {renderer.gl_strings()[1]}, {os.cpu_count()} cores, {platform.machine()}")
+    print(f"MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, {os.cpu_count()} cores, {platform.machine()}")
     measured = {cells: rows(cells) for cells in SIZES}
     print(f"{'':42}" + "".join(f"{f'{cells}x{cells}':>10}" for cells in SIZES))
     for name in measured[SIZES[0]]:

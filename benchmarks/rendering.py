@@ -31,7 +31,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.views import CameraPose
 
@@ -129,8 +129,8 @@ ALL_THREADS: dict[str, Callable[[int], Draw]] = {
 
 def serve(connection: Connection, contestants: dict[str, Callable[[int], Draw]]) -> None:
     """Answers (contestant, pixels) with frames/s and CPU seconds a frame, in a process of its own, until None comes."""
-    if DEFAULT in contestants:
-        del os.environ["LP_NUM_THREADS"]  # set by importing our renderer, read when OpenGL opens
+    if DEFAULT not in contestants:
+        os.environ["LP_NUM_THREADS"] = "0"  # as our renderer has it; read when OpenGL opens
     rng = np.random.default_rng(1)
     scene = JacoScene()
     poses = [scene.sample_pose(rng) for _ in range(NUM_POSES)]
@@ -205,7 +205,7 @@ def main() -> None:
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "results/benchmarks")
     rows = measure_all(tuple(int(word) for word in sys.argv[2:]) or SIZES)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "dm_control", "gymnasium"))
-    setup = f"{versions}, {renderer.gl_strings()[1]}, {os.cpu_count()} cores, {platform.machine()}"
+    setup = f"{versions}, {opengl.gl_strings()[1]}, {os.cpu_count()} cores, {platform.machine()}"
     print(f"{setup}\n{'':28}pixels  processes  frames/s  CPU ms/frame  x default  x default by CPU")
     with open(folder / "rendering.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*rows[0], "setup"], lineterminator="\n")

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.views import CameraPose
 
@@ -63,7 +63,7 @@ def main() -> None:
     """Prints the table and writes it."""
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "results/benchmarks")
     table = {meshes: profile(meshes) for meshes in ("full", "simple")}
-    print(f"{renderer.gl_strings()[1]}, microseconds of CPU time\n{'':28}      full    simple")
+    print(f"{opengl.gl_strings()[1]}, microseconds of CPU time\n{'':28}      full    simple")
     with open(folder / "rendering_profile.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["cpu_us", "full", "simple"])

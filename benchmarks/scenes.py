@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from gqn_rl.envs import make_scene, renderer
+from gqn_rl.envs import make_scene, opengl
 from gqn_rl.envs.rooms import RoomsScene, draw_room
 from gqn_rl.views import Scene
 
@@ -89,7 +89,7 @@ def weights(scene: RoomsScene) -> dict[str, float]:
 
 def main() -> None:
     """Prints both tables; writes the sheets where a folder is named."""
-    print(f"MuJoCo {mujoco.__version__}, {renderer.gl_strings()[1]}, {platform.machine()}")
+    print(f"MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, {platform.machine()}")
     print(f"{'':20}{'frames/s':>10}{'CPU ms a frame':>16}")
     for name, (scene_name, settings) in DATA_SETS.items():
         scene = make_scene(scene_name, **settings)

@@ -36,7 +36,12 @@ for _cells in (7, 9, 11):
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module `gqn_rl` has no attribute `{name}`")
-    return getattr(importlib.import_module(f"gqn_rl.{_HOME_OF[name]}"), name)
+    try:
+        if name == "CameraObservation":
+            importlib.import_module("gqn_rl.envs.opengl").refuse_unusable_backend()
+        return getattr(importlib.import_module(f"gqn_rl.{_HOME_OF[name]}"), name)
+    except AttributeError as error:  # Python would take it for a name that is not there
+        raise ImportError(f"`gqn_rl.{name}` could not be imported: {error}") from error
 
 
 def __dir__() -> list[str]:

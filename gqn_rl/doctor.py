@@ -9,8 +9,10 @@ imported by the check that looks at it.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,15 +88,36 @@ def check_opengl() -> Iterator[Finding]:
     """Opens an off-screen OpenGL context and says who draws."""
     import torch
 
-    from gqn_rl.envs import renderer
+    from gqn_rl.envs import opengl
 
-    backend = renderer.open_gl_context().backend
-    vendor, drawn_by = renderer.gl_strings()
+    backend = opengl.open_gl_context().backend
+    vendor, drawn_by = opengl.gl_strings()
     wanted = os.environ.get("MUJOCO_GL", "unset")
     yield Finding("OpenGL", f"{backend} (MUJOCO_GL is {wanted})")
     yield Finding("GL vendor", vendor)
     place = "on the CPU" if draws_on_cpu(drawn_by) else "on the GPU"
     yield Finding("GL renderer", f"{drawn_by}, {place}", renderer_advice(backend, drawn_by, torch.cuda.is_available()))
+
+
+def check_triton() -> Iterator[Finding]:
+    """Tries in a process of its own whether triton can be imported after a picture was drawn."""
+    if importlib.util.find_spec("triton") is None:
+        yield Finding("triton", "not installed, torch.compile on a GPU needs it")
+        return
+    ended = subprocess.run([sys.executable, "-c", _DRAW_THEN_TRITON], capture_output=True, text=True, timeout=120)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or [f"status {ended.returncode}"])[-1]
+        raise RuntimeError(last if ended.returncode > 0 else f"ended by signal {-ended.returncode}")
+    yield Finding("triton", f"{ended.stdout.strip()}, works beside OpenGL")
+
+
+_DRAW_THEN_TRITON = """
+from gqn_rl.envs.opengl import gl_strings
+gl_strings()
+import triton
+import triton.language
+print(triton.__version__)
+"""
 
 
 def renderer_advice(backend: str, drawn_by: str, has_gpu: bool) -> str:
@@ -156,11 +179,13 @@ def check_disk() -> Iterator[Finding]:
 CURES = {
     "opengl": "Unset MUJOCO_GL or set it to egl, osmesa or glfw (glfw needs a display), and install Debian's packages "
     "libegl1, libgl1-mesa-dri and libosmesa6 or their like. What was said: ",
+    "triton": "Triton's and Mesa's copies of LLVM do not go together here: `pip install --force-reinstall triton`, or, "
+    "on a machine without a GPU, `pip uninstall triton`. What was said: ",
     "scene": "See to OpenGL first, then `pip install --force-reinstall dm_control mujoco`. What was said: ",
 }
 """What to do when a check breaks."""
 
-CHECKS = (check_versions, check_opengl, check_scene, check_compute, check_disk)
+CHECKS = (check_versions, check_opengl, check_triton, check_scene, check_compute, check_disk)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""What this process has of the machine: its cores, and memory that it frees and takes again."""
+"""What this process has of the machine: its cores, memory that it frees and takes again, its copies of LLVM."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
+import pathlib
 import sys
+import warnings
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """mallopt's parameters (malloc.h): bytes of free memory, and of a buffer, from which on it goes back to the system."""
@@ -31,3 +34,34 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)
         mallopt(_MMAP_THRESHOLD, _NEVER)
+
+
+def import_triton_before_opengl() -> None:
+    """Imports triton, where it is installed; must be called before this process opens its first OpenGL context.
+
+    Mesa's software rasteriser and triton each bring a copy of LLVM. Mesa makes the symbols of its copy visible to the
+    whole process; a triton that is loaded after it (by `torch.compile` or by the first step of an optimiser) binds to
+    them and crashes the process. A triton that is loaded first keeps to its own. Where Mesa's copy is loaded already,
+    by another program's renderer, triton is declared missing in this process: PyTorch does without it, but for
+    `torch.compile` on a GPU.
+    """
+    if "triton" in sys.modules or importlib.util.find_spec("triton") is None:
+        return
+    if _has_loaded("libLLVM"):
+        sys.modules["triton"] = None  # type: ignore[assignment]  # the next import of it raises an ImportError
+        warnings.warn(
+            "OpenGL was opened before triton was imported, and importing it now would crash: this process does without "
+            "triton. Import gqn_rl and make its environments before anything is drawn, or write `import triton` first.",
+            stacklevel=2,
+        )
+        return
+    with contextlib.suppress(Exception):  # a broken triton is not needed to draw
+        importlib.import_module("triton")
+
+
+def _has_loaded(library: str) -> bool:
+    """Tells whether a shared library of this name is loaded; False where the system does not say."""
+    try:
+        return library in pathlib.Path("/proc/self/maps").read_text()
+    except OSError:
+        return False

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.envs import renderer
-from gqn_rl.envs.renderer import candidate_backends, close_renderers, gl_strings, open_gl_context, shared_renderer
+from gqn_rl.envs import uploads
+from gqn_rl.envs.opengl import candidate_backends, gl_strings, open_gl_context
+from gqn_rl.envs.renderer import assets_changed, close_renderers, shared_renderer
 from gqn_rl.models.rays import RayState
 from gqn_rl.views import CameraPose
 
@@ -164,12 +165,16 @@ def test_a_renderer_made_while_another_context_is_current_draws_all_the_same():
     assert np.array_equal(before, after)
 
 
-def test_a_models_assets_are_hashed_once(monkeypatch):
-    """Only the first picture of a model pays for looking at its meshes and textures."""
+def test_a_models_assets_are_compared_once(monkeypatch):
+    """Only the first picture of a model, and the first after `assets_changed`, pay for reading its meshes."""
     model, _ = ball_at((0, 0, 0))
     first = shared_renderer(model, 32, 32)
-    monkeypatch.setattr(renderer, "_asset_digest", None)
-    assert shared_renderer(model, 32, 32) is first
+    compared = []
+    monkeypatch.setattr(uploads.Uploads, "are_of", lambda self, model: compared.append(model) or True)
+    assert shared_renderer(model, 32, 32) is first and not compared
+    assets_changed(model)
+    shared_renderer(model, 32, 32)
+    assert compared
 
 
 def test_models_with_coarser_primitives_have_a_renderer_of_their_own():

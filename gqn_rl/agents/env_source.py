@@ -12,6 +12,8 @@ import gymnasium as gym
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from gqn_rl.machine import import_triton_before_opengl
+
 Source = Callable[[], gym.Env | VecEnv]
 """Makes an environment, or a small SB3 vector environment whose members one worker steps side by side."""
 EnvSource = str | gym.Env | Source
@@ -42,6 +44,7 @@ def make_vectorised(source: Source, verbose: int = 0) -> VecEnv:
     Raises:
         ValueError: it normalises by running statistics, which each worker would gather for itself.
     """
+    import_triton_before_opengl()  # the environments may draw by themselves
     envs = OnPolicyAlgorithm._wrap_env(source(), verbose)
     if unwrap_vec_normalize(envs) is not None:
         raise ValueError("`env` must not use `VecNormalize`, since each worker would normalise in its own way.")

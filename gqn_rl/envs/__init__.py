@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gqn_rl.envs import renderer  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
+from gqn_rl.envs import opengl  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.gymnasium_scene import GymnasiumScene
 from gqn_rl.envs.jaco import JacoScene

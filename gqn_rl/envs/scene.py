@@ -8,7 +8,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from gqn_rl.envs import renderer
+from gqn_rl.envs import opengl, renderer
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.views import CameraPose
 
@@ -59,7 +59,7 @@ class MujocoScene(abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON-ready facts for a data set's manifest: cameras, field of view, renderer and MuJoCo version."""
-        vendor, gl_renderer = renderer.gl_strings()
+        vendor, gl_renderer = opengl.gl_strings()
         return {
             "cameras": {name: camera.describe() for name, camera in self.cameras.items()},
             "fovy_deg": self.fovy_deg,

@@ -1,5 +1,6 @@
 """From an environment's true state to what an agent sees: camera views, or the representation r of them."""
 
+from gqn_rl.envs import opengl  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
 from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.encoding_server import EncodingServer

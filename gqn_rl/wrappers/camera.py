@@ -12,7 +12,8 @@ import numpy as np
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.gymnasium_scene import check_mujoco
-from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, OffscreenRenderer, shared_renderer
+from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, assets_changed, shared_renderer
+from gqn_rl.machine import import_triton_before_opengl
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 
 _CAMERA_STREAM, _NOISE_STREAM = 0xCA3E7A, 0x9015E
@@ -113,6 +114,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         )
         super().__init__(env)
         check_mujoco(env)
+        import_triton_before_opengl()  # the environment's own `render()` may open OpenGL before ours
         if size < 1:
             raise ValueError(f"`size` must be at least 1 pixel, got {size}.")
         self.size = size
@@ -128,14 +130,15 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         self.picture = np.zeros((size, size, 3), np.uint8)
         self._noise = PoseNoise(*_checked_noise(pose_noise))
         self._camera_rng = np.random.default_rng()
-        self._renderer: OffscreenRenderer | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Resets the environment and, when a seed is given, the camera's random stream."""
         if seed is not None:
             self._camera_rng = np.random.default_rng([seed, _CAMERA_STREAM])
         self._noise.draw(None if seed is None else [seed, _NOISE_STREAM])
-        return super().reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        assets_changed(self.unwrapped.model)  # type: ignore[attr-defined]  # it may have written into its model
+        return self.observation(observation), info
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
         """Returns {"image": uint8 [size, size, 3], "viewpoint": float32 [7]} of the environment's present state.
@@ -146,9 +149,8 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         pose = (
             self.camera.pose(env.data) if isinstance(self.camera, ModelCamera) else self.camera.sample(self._camera_rng)
         )
-        if self._renderer is None:
-            self._renderer = shared_renderer(env.model, self.size, self.size)
-        self.picture = self._renderer.render(env.model, env.data, pose, self.fovy_deg)
+        renderer = shared_renderer(env.model, self.size, self.size)
+        self.picture = renderer.render(env.model, env.data, pose, self.fovy_deg)
         seen = {IMAGE: self.picture, VIEWPOINT: self._noise.told(pose).viewpoint}
         return seen | {PROPRIOCEPTION: observation[self._felt].astype(np.float32)} if self._felt else seen
 
@@ -159,9 +161,6 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         if isinstance(self.camera, ModelCamera):
             return float(env.model.camera(self.camera.name).fovy[0])
         return float(getattr(self.camera, "fovy_deg", getattr(env, "fovy_deg", DEFAULT_FOVY_DEG)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_renderer": None}  # a renderer belongs to its process
 
 
 def _entries(env: Any, beginnings: Sequence[str]) -> list[int]:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.experience import EXPERIENCE, Experience
 from gqn_rl.imagenet import ImageNetEncoder, load_weights
+from gqn_rl.machine import import_triton_before_opengl
 from gqn_rl.representation import SceneEncoder, random_encoder
 from gqn_rl.runtimes import TORCH
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
@@ -236,6 +237,8 @@ def _camera_env(
     pose_noise: Sequence[float] = (0.0, 0.0),
 ) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
+    if env_kwargs.get("render_mode") is not None:
+        import_triton_before_opengl()
     try:
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
     except TypeError as error:  # an argument that it does not have

@@ -14,6 +14,7 @@ from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
 from stable_baselines3.common.vec_env import CloudpickleWrapper, DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from gqn_rl.machine import import_triton_before_opengl
 from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
 
 _SEEN, _LAST, _ACTIONS = "seen", "terminal_observation", "actions"
@@ -187,6 +188,7 @@ def _work(
 ) -> None:
     """Steps the environments `first`, `first + 1`, … until the pipe closes."""
     env_fns, wrap = begin.var
+    import_triton_before_opengl()  # the environments may draw by themselves
     share = _Share(DummyVecEnv(env_fns), wrap, first, _arrays(spaces, memory, num_envs))
     orders: dict[str, Callable[[Any], Any]] = {_STEP: share.step, _RESET: share.reset, _CALL: share.call}
     with contextlib.suppress(EOFError):
