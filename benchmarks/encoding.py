@@ -1,16 +1,15 @@
-"""Environment steps/s of two worker processes on r: an encoder in each of them, or one `EncodingServer` for both.
+"""Environment steps/s of two worker processes on r, with an encoder in each of them.
 
-    python benchmarks/encoding.py [table.csv] [the server's device]
+    python benchmarks/encoding.py [table.csv] [device]
 
 JacoReach seen by the moving camera, random actions, rendering and encoding included, no learning. Each worker steps k
-environments side by side. All runs share one go, with one thread of torch a process; quote the ratios, since machines
-differ and share their cores. `encode_views` alone is the encoder's limit.
+environments side by side. All runs share one go, with one thread of torch a process.
+`encode_views` alone is the encoder's limit.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
 import os
 import platform
 import statistics
@@ -25,25 +24,23 @@ import torch
 
 from gqn_rl import load_encoder
 from gqn_rl.envs import opengl
+from gqn_rl.processes import Connection, WorkerLost, WorkerPool
 from gqn_rl.views import VIEWPOINT_SIZE
-from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
 from gqn_rl.wrappers import make_vec_env
 from gqn_rl.wrappers.context import Encoder
-from gqn_rl.wrappers.encoding_server import EncodingServer
 
 ENCODER, ENV_ID = "jaco", "gqn_rl/JacoReach-v0"
 NUM_WORKERS, NUM_ENVS = 2, (1, 4, 8, 16)
 BATCH_SIZES = (1, 4, 8, 16, 32)
 SECONDS, REPEATS, WARM_UP_STEPS = 3.0, 3, 5
-OWN, SERVER = "an encoder in each worker", "one encoding server"
 
 
-def work(connection: Connection, index: int, clients: dict[str, Encoder]) -> None:
-    """Steps environments for `SECONDS` whenever told with which encoder and how many; answers with steps/s."""
-    encoders = {OWN: load_encoder(ENCODER), **clients}
+def work(connection: Connection, index: int) -> None:
+    """Steps environments for `SECONDS` whenever told how many; answers with steps/s."""
+    encoder = load_encoder(ENCODER)
     while True:
-        kind, num_envs = connection.recv()
-        envs = make_vec_env(ENV_ID, "gqn", "moving", encoders[kind], num_envs=num_envs, seed=100 * index)
+        num_envs = connection.recv()
+        envs = make_vec_env(ENV_ID, "gqn", "moving", encoder, num_envs=num_envs, seed=100 * index)
         envs.action_space.seed(index)
         envs.reset()
 
@@ -58,9 +55,9 @@ def work(connection: Connection, index: int, clients: dict[str, Encoder]) -> Non
         envs.close()
 
 
-def steps_per_s(pool: WorkerPool, kind: str, num_envs: int) -> float:
+def steps_per_s(pool: WorkerPool, num_envs: int) -> float:
     """Returns environment steps/s of all workers, which begin together."""
-    tell_all(pool, (kind, num_envs))  # they get ready
+    tell_all(pool, num_envs)  # they get ready
     return sum(tell_all(pool, "go"))
 
 
@@ -108,21 +105,17 @@ def main() -> None:
     file, device = (*sys.argv[1:], *("", "cpu")[len(sys.argv) - 1 :])
     torch.set_num_threads(1)
     encoder = load_encoder(ENCODER, device=device)
-    print(f"torch {torch.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, server on {device}")
+    print(f"torch {torch.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, encoder on {device}")
     print(f"{os.cpu_count()} cores, {platform.machine()}; medians of {REPEATS} runs of {SECONDS:.0f} s")
     alone = [("encode_views alone, views", n, views_per_s(encoder, n)) for n in BATCH_SIZES]
     for _, batch_size, speed in alone:
         print(f"encode_views alone, batch of {batch_size:2} {speed:14.1f} views/s", flush=True)
     stepped = []
-    print(f"{NUM_WORKERS} workers, steps/s    {OWN}    {SERVER}    ratio")
-    with EncodingServer(functools.partial(load_encoder, ENCODER, device=device)) as server:
-        arguments = [(index, {SERVER: server.client()}) for index in range(NUM_WORKERS)]
-        with WorkerPool(work, arguments.__getitem__, NUM_WORKERS) as pool:
-            for num_envs in NUM_ENVS:
-                runs = [[steps_per_s(pool, kind, num_envs) for kind in (OWN, SERVER)] for _ in range(REPEATS)]
-                own, shared = (statistics.median(speeds) for speeds in zip(*runs, strict=True))
-                print(f"  k = {num_envs:2} {own:33.1f} {shared:22.1f} {shared / own:8.2f}", flush=True)
-                stepped += [(f"{OWN}, steps", num_envs, own), (f"{SERVER}, steps", num_envs, shared)]
+    with WorkerPool(work, lambda index: (index,), NUM_WORKERS) as pool:
+        for num_envs in NUM_ENVS:
+            speed = statistics.median(steps_per_s(pool, num_envs) for _ in range(REPEATS))
+            print(f"{NUM_WORKERS} workers, k = {num_envs:2} {speed:24.1f} steps/s", flush=True)
+            stepped.append(("steps", num_envs, speed))
     if file:
         write(file, alone + stepped)
 

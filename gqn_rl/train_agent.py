@@ -13,16 +13,14 @@ python -m gqn_rl.train_agent env=gymnasium env.id=Reacher-v5 repr=gqn encoder=ru
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import pathlib
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
@@ -38,7 +36,7 @@ from gqn_rl.experience import EXPERIENCE, pretraining_experience
 from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder, num_entries
-from gqn_rl.wrappers import EncodingServer, default_workers, imagenet_encoder, make_vec_env, untrained_encoder
+from gqn_rl.wrappers import default_workers, imagenet_encoder, make_vec_env, untrained_encoder
 
 FINETUNED, SCRATCH = "finetuned", "scratch"
 """Kinds of a representation that learns as a part of the agent's network, which sees pictures: pretrained, or not."""
@@ -67,6 +65,10 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     words = HydraConfig.get().overrides.task
     warn_of_settings_without_effect(cfg, words)
+    if cfg.agent.get("encoding_server"):
+        raise ValueError(
+            "`agent.encoding_server` has been removed: an encoder in each worker was faster; leave the setting out."
+        )
     if cfg.repr.kind in (FINETUNED, SCRATCH) and cfg.agent.name not in ("ppo", "sac"):
         raise ValueError(
             f"repr={cfg.repr.name} needs agent=ppo or sac, whose network the encoder becomes a part of, got "
@@ -98,9 +100,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
         how["settings"] |= {"extractor": extractor_settings(settings["repr"]["extractor"], eval_envs)}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
     if cfg.agent.name == "a3c":
-        with encoding_server(make.keywords["encoder"] if cfg.agent.encoding_server else None) as client:
-            make_training_envs = functools.partial(make_training_envs, **client)
-            model = train(folder, "a3c", make_training_envs, eval_envs, **how)
+        model = train(folder, "a3c", make_training_envs, eval_envs, **how)
     else:
         num_workers = cfg.workers
         if num_workers is None:
@@ -248,17 +248,6 @@ def warn_of_another_camera(encoder: SceneEncoder, name: str, task: Task) -> None
     now = None if isinstance(task.camera, str) else json.loads(json.dumps(task.camera.describe()))
     if now is not None and now != trained:
         warnings.warn(f"`camera` is {now}, but the encoder was trained on pictures from {trained}.", stacklevel=2)
-
-
-@contextlib.contextmanager
-def encoding_server(encoder: SceneEncoder | None) -> Iterator[dict[str, Any]]:
-    """Serves an encoder, on a GPU where there is one; yields what the factory of a worker's environments is told."""
-    if encoder is None:
-        yield {}
-        return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with EncodingServer(functools.partial(SceneEncoder.to, encoder, device)) as server:
-        yield {"encoder": server.client()}
 
 
 def warn_of_settings_without_effect(cfg: DictConfig, words: list[str]) -> None:

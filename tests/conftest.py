@@ -5,7 +5,9 @@ import logging
 import pytest
 import torch
 
+from gqn_rl.processes import starting
 from gqn_rl.runtimes.cache import FOLDER_VARIABLE
+from tests.tiny_envs import forkserver
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,6 +16,12 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick_workers(monkeypatch):
+    """Lets workers start in milliseconds instead of seconds."""
+    monkeypatch.setattr(starting, "get_context", forkserver)
 
 
 @pytest.fixture

@@ -11,17 +11,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
 from gqn_rl.agents.a3c import A3C, Learner, Settings, flatten, n_step_advantages
-from tests.tiny_envs import Echo, Listener, forkserver
+from tests.tiny_envs import Echo, Listener
 
 GAMMA, ENT_COEF, VF_COEF = 0.9, 0.01, 0.5
 WITHOUT_CLIPPING = {"gamma": GAMMA, "ent_coef": ENT_COEF, "vf_coef": VF_COEF, "max_grad_norm": 1e9}
 GRADIENT_DESCENT = {"optimizer_class": torch.optim.SGD, "net_arch": [8]}
 POLICIES = ["MlpPolicy", "MlpLstmPolicy"]
 
-
-@pytest.fixture(autouse=True)
-def quick_workers(monkeypatch):
-    monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def make_learner(policy="MlpPolicy", source=Echo, **settings):

@@ -14,14 +14,9 @@ import pytest
 import torch
 
 from gqn_rl.agents.a3c import A3C
-from tests.tiny_envs import Failing, Listener, NotANumber, forkserver
+from tests.tiny_envs import Failing, Listener, NotANumber
 
 DEADLINE_S = 60
-
-
-@pytest.fixture
-def quick_workers(monkeypatch):
-    monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
 
 
 class KillOne(Listener):

@@ -15,17 +15,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from gqn_rl.agents.a3c import A3C
 from gqn_rl.agents.dealer import Ticket
-from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, forkserver, read_episodes
+from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, read_episodes
 
 POLICIES = [("MlpPolicy", {"net_arch": [16]}), ("MlpLstmPolicy", {"net_arch": [16], "lstm_hidden_size": 16})]
 
 
-@pytest.fixture(autouse=True)
-def quick_workers(monkeypatch):
-    monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
-
-
 # --------------------------------------------------------------------------------------------------------- step counts
+
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.mark.parametrize(("n_workers", "total_steps"), [(1, 1), (1, 203), (2, 307)])

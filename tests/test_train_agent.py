@@ -194,12 +194,11 @@ def test_a_run_is_not_continued_on_another_part_of_r(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("served", [True, False])
-def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, served):
-    """The word agent=a3c changes the agent; what encodes for its workers is a setting; the folder is alike."""
+def test_a3c_trains_on_an_encoder_in_each_worker(tmp_path):
+    """The word agent=a3c changes the agent; the folder is alike."""
     sizes = ["agent.num_envs=2", "agent.settings.n_steps=4", "total_steps=400"]
     words = ["agent=a3c", "repr=random_encoder", *sizes, "eval_every=400", "eval_episodes=2", "gif=false"]
-    done = train_agent(tmp_path, *words, f"agent.encoding_server={served}")
+    done = train_agent(tmp_path, *words)
     assert done.returncode == 0 and not done.stderr, done.stderr
     folder = tmp_path / "runs/agents/jaco/random_encoder_moving_a3c_seed0"
     with open(folder / files.EVAL_FILE, newline="") as file:
@@ -217,6 +216,7 @@ def test_a3c_trains_on_an_encoder_in_each_worker_or_on_one_server(tmp_path, serv
     (["repr=autoencoder"], "has objective=views, but repr=autoencoder stands for one with objective=autoencoder"),
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
+    (["repr=gqn", "agent=a3c", "agent.encoding_server=true"], "`agent.encoding_server` has been removed: "),
     (["repr=oracle", "task=3"], "`task` must be keyword arguments of the environment, such as {looks: random}, got 3."),
     (["repr=oracle", "task={looks: bright}"], "`looks` must be 'same' or 'random', got 'bright'."),
     (["repr=oracle", "+task.lokos=random"], "`gqn_rl/JacoReach-v0` cannot be made: "),

@@ -8,19 +8,15 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.wrappers import SharedMemoryVecEnv, default_workers
-from tests.tiny_envs import Echo, Failing, Pictures, forkserver
+from tests.tiny_envs import Echo, Failing, Pictures
 
 NUM_ENVS, NUM_STEPS = 3, 12
 
-
-@pytest.fixture(autouse=True)
-def quick_workers(monkeypatch):
-    monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def monitored(make):

@@ -54,7 +54,7 @@ from gqn_rl.agents.env_source import EnvSource, Source, make_source, make_vector
 from gqn_rl.agents.memory import empty_memory, forget, memory_of
 from gqn_rl.agents.networks import RandomShift
 from gqn_rl.interrupts import StopRequest
-from gqn_rl.worker_pool import Connection, WorkerPool
+from gqn_rl.processes import Connection, WorkerPool
 
 _TOLD_OF_STEPS = ("episode", "is_success", "TimeLimit.truncated")  # entries of `info` that reach the main process
 

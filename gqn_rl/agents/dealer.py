@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.utils import FloatSchedule
 
 from gqn_rl.interrupts import StopRequest
-from gqn_rl.worker_pool import WorkerLost, WorkerPool
+from gqn_rl.processes import WorkerLost, WorkerPool
 
 if TYPE_CHECKING:
     from gqn_rl.agents.a3c import A3C
@@ -162,8 +162,11 @@ class Dealer:
             return  # it had been told to end
         if lost.fatal:
             raise FloatingPointError(lost.error)
+        if lost.cannot_start:
+            raise ChildProcessError(f"A3C {lost}")
         self._undealt += sum(ticket.num_steps for ticket in held) * self._model.n_envs
         if self._stop.signal_name is not None:
+            warnings.warn(f"A3C {lost}; its unfinished steps are left out.", RuntimeWarning, stacklevel=2)
             return
         self._num_restarts += 1
         if self._num_restarts > self._model.max_restarts:

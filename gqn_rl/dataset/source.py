@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gqn_rl.dataset.deepmind import read_scene
 from gqn_rl.dataset.tfrecord import Record, read_records
+from gqn_rl.processes import map_in_order
 from gqn_rl.views import Views
 
 SPLIT_FOLDERS = {"train": "train", "heldout": "test"}
 """The folder of TFRecord files that becomes each split."""
-
-_WAITING_PER_WORKER = 8
 
 Decode = Callable[[Record], Views | str]
 
@@ -69,22 +60,14 @@ def read_scenes(
         for name, record in records:
             yield Found(name, record.offset, record.end, decode(record))
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, spawn, initializer=_begin_worker) as pool:
-        rest = ((name, record, pool.submit(decode, record)) for name, record in records)
-        waiting = deque(islice(rest, num_workers * _WAITING_PER_WORKER))
-        try:
-            while waiting:
-                name, record, scene = waiting.popleft()
-                yield Found(name, record.offset, record.end, scene.result())
-                waiting.extend(islice(rest, 1))
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "A process that decodes pictures died, perhaps for lack of memory; the same command goes on after the "
-                "last finished shard."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    numbered = (((name, record.offset, record.end), record) for name, record in records)
+    try:
+        for place, scene in map_in_order(decode, numbered, num_workers):
+            yield Found(*place, scene)
+    except ChildProcessError as error:
+        raise ChildProcessError(
+            f"Decoding pictures failed ({error}); the same command goes on after the last finished shard."
+        ) from None
 
 
 def decode_record(record: Record, image_size: int, crop: int | None, num_views: int | None) -> Views | str:
@@ -132,16 +115,3 @@ def _records(source: Path, files: list[str], offset: int) -> Iterator[tuple[str,
         for record in read_records(source / file, offset):
             yield file, record
         offset = 0
-
-
-def _begin_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends this process when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

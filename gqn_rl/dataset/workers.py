@@ -1,20 +1,17 @@
-"""Workers: spawned processes that each own a scene and write whole shards, watched so that none can die unnoticed."""
+"""Workers: processes that each own a scene and write whole shards."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from gqn_rl.dataset.shards import render_scenes, write_shard
 from gqn_rl.experience import ACTIONS, EXPERIENCE, PICTURES
+from gqn_rl.processes import Connection, WorkerLost, WorkerPool
 from gqn_rl.views import Scene
 
 _READY, _SCENE_DONE = "ready", "scene done"
@@ -45,52 +42,35 @@ def run_in_workers(
 ) -> None:
     """Runs all jobs in `num_workers` new processes.
 
-    Processes are spawned, not forked, because an OpenGL context does not survive a fork. Each waits on its own pipe,
-    which closes when the other side dies: a dead worker is noticed at once, and workers end with their parent.
-
     Raises:
-        ChildProcessError: a worker died.
+        ChildProcessError: a worker died or does not answer.
         ValueError, OSError: raised in a worker.
     """
-    spawn = multiprocessing.get_context("spawn")
     waiting = deque(jobs)
-    workers: dict[Connection, SpawnProcess] = {}
-    try:
-        for number in range(min(num_workers, len(jobs))):
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_work, args=(scene_factory, theirs), name=f"worker {number}", daemon=True)
-            process.start()
-            theirs.close()
-            workers[ours] = process
-        busy = dict(workers)
+    busy = set(range(min(num_workers, len(jobs))))
+    with WorkerPool(_work, lambda _: (scene_factory,), len(busy)) as pool:
         while busy:
-            for pipe in wait(list(busy)):
-                assert isinstance(pipe, Connection)
-                said = _listen(pipe, busy[pipe])
-                if said == _SCENE_DONE:
+            for index, message in pool.receive(awaited=busy):
+                if isinstance(message, Exception):
+                    raise message
+                if isinstance(message, WorkerLost):
+                    raise _death(message)
+                if message == _SCENE_DONE:
                     on_scene()
                 elif waiting:
-                    _tell(pipe, busy[pipe], waiting.popleft())
+                    pool.send(index, waiting.popleft())
                 else:
-                    busy.pop(pipe)  # idle for good; ended below
-    finally:
-        for pipe, process in workers.items():
-            pipe.close()
-            process.terminate()
-            process.join()
+                    busy.discard(index)  # idle for good; the pool ends it
 
 
-def _work(scene_factory: Callable[[], Scene], pipe: Connection) -> None:
+def _work(pipe: Connection, scene_factory: Callable[[], Scene]) -> None:
     """Runs in the new process: does jobs until it is ended or the parent dies; hands an error to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             _do_jobs(scene_factory(), pipe)
         except (ValueError, OSError) as error:
             pipe.send(error)
-    os._exit(
-        0
-    )  # at once: files are whole or absent, and OpenGL contexts complain when the interpreter ends before them
+    os._exit(0)  # at once: files are whole or absent, and OpenGL contexts complain when the interpreter ends first
 
 
 def _do_jobs(scene: Scene, pipe: Connection) -> None:
@@ -100,27 +80,6 @@ def _do_jobs(scene: Scene, pipe: Connection) -> None:
         job.run(scene, on_scene=lambda: pipe.send(_SCENE_DONE))
 
 
-def _listen(pipe: Connection, process: SpawnProcess) -> str:
-    """Returns what a worker said; raises the exception that ended it."""
-    try:
-        said = pipe.recv()
-    except (EOFError, ConnectionError):
-        raise _death(process) from None
-    if isinstance(said, Exception):
-        raise said
-    return str(said)
-
-
-def _tell(pipe: Connection, process: SpawnProcess, job: ShardJob) -> None:
-    try:
-        pipe.send(job)
-    except ConnectionError:
-        raise _death(process) from None
-
-
-def _death(process: SpawnProcess) -> ChildProcessError:
-    process.join()
-    return ChildProcessError(
-        f"Data {process.name} (process {process.pid}) died with exit code {process.exitcode} "
-        "(-9: killed, perhaps for lack of memory); the same command continues after the last finished shard."
-    )
+def _death(lost: WorkerLost) -> ChildProcessError:
+    memory = " (perhaps for lack of memory)" if lost.exit_code == -9 and not lost.is_silent else ""
+    return ChildProcessError(f"Data {lost}{memory}; the same command continues after the last finished shard.")

@@ -3,7 +3,6 @@
 from gqn_rl.envs import opengl  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.wrappers.batched import GQNVecEnv, GQNVectorEnv
 from gqn_rl.wrappers.camera import CameraObservation
-from gqn_rl.wrappers.encoding_server import EncodingServer
 from gqn_rl.wrappers.factory import REPRESENTATIONS, imagenet_encoder, make_env, make_vec_env, untrained_encoder
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv, default_workers
@@ -11,7 +10,6 @@ from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv, default_workers
 __all__ = [
     "REPRESENTATIONS",
     "CameraObservation",
-    "EncodingServer",
     "GQNObservationWrapper",
     "GQNVecEnv",
     "GQNVectorEnv",

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch.multiprocessing
-from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
 from stable_baselines3.common.vec_env import CloudpickleWrapper, DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from gqn_rl.machine import import_triton_before_opengl
-from gqn_rl.worker_pool import Connection, WorkerLost, WorkerPool
+from gqn_rl.processes import Connection, SharedBytes, WorkerLost, WorkerPool
 
 _SEEN, _LAST, _ACTIONS = "seen", "terminal_observation", "actions"
 _STEP, _RESET, _CALL = "step", "reset", "call"
+
+_ARRAY_SPACES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_ALIGNMENT = 64
+"""Bytes: where an array begins, so that none shares a line of the processor's cache with another."""
 
 _Memory = Mapping[str, dict[str | None, np.ndarray]]
 """Arrays [num_envs, ...] in shared memory, by what they hold and by the observation's keys; None for a bare array."""
@@ -52,9 +55,10 @@ class SharedMemoryVecEnv(VecEnv):
             raise ValueError(
                 f"`num_workers` must be in [1, {num_envs}], one for each environment at most, got {num_workers}."
             )
-        context: Any = torch.multiprocessing.get_context("spawn")
+        if isinstance(action_space, gym.spaces.Dict):
+            raise ValueError("`action_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, got a Dict.")
         spaces = {_SEEN: observation_space, _LAST: observation_space, _ACTIONS: action_space}
-        memory = {name: create_shared_memory(space, num_envs, context) for name, space in spaces.items()}
+        memory = SharedBytes(_num_bytes(spaces, num_envs))
         self._memory = _arrays(spaces, memory, num_envs)
         self._shares = np.array_split(np.arange(num_envs), num_workers)
         self._worker_of = {int(i): worker for worker, share in enumerate(self._shares) for i in share}
@@ -130,19 +134,21 @@ class SharedMemoryVecEnv(VecEnv):
 
     def _call(self, method: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
         """Lets the workers call a method of their `DummyVecEnv`; returns what it gave for each of `indices`."""
-        asked = [int(i) for i in self._get_indices(indices)]
-        shares = [[int(i) for i in share if i in asked] for share in self._shares]
-        payloads = [
-            (method, args, kwargs | {"indices": [i - int(all_of_it[0]) for i in share]})
-            for share, all_of_it in zip(shares, self._shares, strict=True)
-        ]
-        self._tell_all(_CALL, payloads)
-        found: dict[int, Any] = {}
-        for share, answer in zip(shares, self._answers(), strict=True):
+        asked = [self._checked(i) for i in self._get_indices(indices)]
+        mine = [[i - int(share[0]) for i in asked if i in share] for share in self._shares]
+        self._tell_all(_CALL, [(method, args, kwargs | {"indices": share}) for share in mine])
+        answers = self._answers()
+        for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-            found |= dict(zip(share, answer or [None] * len(share), strict=True))
-        return [found[i] for i in asked]
+        given = [iter(answer or [None] * len(share)) for answer, share in zip(answers, mine, strict=True)]
+        return [next(given[self._worker_of[i]]) for i in asked]
+
+    def _checked(self, index: int) -> int:
+        """Returns the number of an environment, which may be counted from the end as that of a list."""
+        if not -self.num_envs <= index < self.num_envs:
+            raise IndexError(f"There is no environment {index} of {self.num_envs}.")
+        return int(index) % self.num_envs
 
     def _tell_all(self, name: str, payloads: Sequence[Any]) -> None:
         """Sends each worker its order."""
@@ -157,7 +163,7 @@ class SharedMemoryVecEnv(VecEnv):
         """
         answers: dict[int, Any] = {}
         while len(answers) < len(self._shares):
-            for worker, answer in self._pool.receive():
+            for worker, answer in self._pool.receive(awaited=[i for i in range(len(self._shares)) if i not in answers]):
                 if isinstance(answer, WorkerLost):
                     self.close()
                     raise ChildProcessError(f"Environments are lost: {answer}")
@@ -184,7 +190,7 @@ def _work(
     first: int,
     num_envs: int,
     spaces: Mapping[str, gym.Space[Any]],
-    memory: Mapping[str, Any],
+    memory: SharedBytes,
 ) -> None:
     """Steps the environments `first`, `first + 1`, … until the pipe closes."""
     env_fns, wrap = begin.var
@@ -236,9 +242,48 @@ def _write(memory: Mapping[str | None, np.ndarray], index: Any, seen: Any) -> No
         array[index] = seen if key is None else seen[key]
 
 
-def _arrays(spaces: Mapping[str, gym.Space[Any]], memory: Mapping[str, Any], num_envs: int) -> _Memory:
+def _parts(space: gym.Space[Any]) -> dict[str | None, gym.Space[Any]]:
+    """Returns the spaces whose values are arrays, by the keys of a Dict; None for a bare one.
+
+    Raises:
+        ValueError: there are others.
+    """
+    is_dict = isinstance(space, gym.spaces.Dict)
+    parts: Mapping[Any, gym.Space[Any]] = space.spaces if is_dict else {None: space}  # type: ignore[attr-defined]
+    for key, part in parts.items():
+        if not isinstance(part, _ARRAY_SPACES):
+            where = "" if key is None else f" at {key!r}"
+            raise ValueError(
+                f"SharedMemoryVecEnv takes Box, Discrete, MultiDiscrete and MultiBinary spaces, or a Dict of them, got "
+                f"{type(part).__name__}{where}; use DummyVecEnv, or flatten it with gymnasium's FlattenObservation."
+            )
+    return dict(parts)
+
+
+def _num_bytes(spaces: Mapping[str, gym.Space[Any]], num_envs: int) -> int:
+    """Returns how much memory holds what is exchanged."""
+    return sum(num for _, _, _, num in _layout(spaces, num_envs))
+
+
+def _layout(
+    spaces: Mapping[str, gym.Space[Any]], num_envs: int
+) -> Iterator[tuple[str, str | None, gym.Space[Any], int]]:
+    """Yields what lies in shared memory one after the other: name, key, space and bytes."""
+    for name, space in spaces.items():
+        for key, part in _parts(space).items():
+            assert part.shape is not None and part.dtype is not None
+            num_bytes = num_envs * math.prod(part.shape) * part.dtype.itemsize
+            yield name, key, part, -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _arrays(spaces: Mapping[str, gym.Space[Any]], memory: SharedBytes, num_envs: int) -> _Memory:
     """Looks at shared memory as arrays."""
-    found: dict[str, Any] = {
-        name: read_from_shared_memory(space, memory[name], num_envs) for name, space in spaces.items()
-    }
-    return {name: dict(parts) if isinstance(parts, dict) else {None: parts} for name, parts in found.items()}
+    found: dict[str, dict[str | None, np.ndarray]] = {name: {} for name in spaces}
+    offset = 0
+    for name, key, part, num_bytes in _layout(spaces, num_envs):
+        assert part.shape is not None
+        shape = (num_envs, *part.shape)
+        array = np.frombuffer(memory.memory, part.dtype, math.prod(shape), offset).reshape(shape)
+        found[name][key] = array
+        offset += num_bytes
+    return found

@@ -11,14 +11,10 @@ import time
 import pytest
 import torch
 
-from gqn_rl import worker_pool
-from gqn_rl.worker_pool import LAST_LINES, WorkerLost, WorkerPool
-from tests.tiny_envs import forkserver
-
-
-@pytest.fixture
-def quick_workers(monkeypatch):
-    monkeypatch.setattr(torch.multiprocessing, "get_context", forkserver)
+from gqn_rl.interrupts import StopRequest
+from gqn_rl.processes import WorkerLost, WorkerPool, watchdog
+from gqn_rl.processes import pool as pools
+from gqn_rl.processes.starting import LAST_LINES
 
 
 def answer(connection, greeting):
@@ -137,8 +133,9 @@ def test_leaving_the_context_ends_every_worker(quick_workers, monkeypatch):
     with WorkerPool(answer, lambda index: ("hello",), 2) as pool:
         messages(pool, 2)
     assert pool.process_ids == []
-    monkeypatch.setattr(worker_pool, "STOP_S", 0.1)
-    with pytest.raises(KeyError, match="for another reason"), WorkerPool(sleep, lambda index: (), 1) as pool:
+    monkeypatch.setattr(pools, "STOP_S", 0.1)
+    killed = pytest.warns(RuntimeWarning, match="Worker 0 had not ended within 0.1 s and was killed.")
+    with killed, pytest.raises(KeyError, match="for another reason"), WorkerPool(sleep, lambda index: (), 1) as pool:
         messages(pool, 1)
         raise KeyError("for another reason")
     assert pool.process_ids == [] and not torch.multiprocessing.active_children()
@@ -161,8 +158,8 @@ def test_a_program_that_leaves_workers_open_ends(tmp_path):
     """Its end closes their pipes; it does not wait for ever for workers that ignore its SIGTERM."""
     file = tmp_path / "program.py"
     file.write_text(
-        "from gqn_rl.worker_pool import WorkerPool\n"
-        "from tests.test_worker_pool import answer, messages\n"
+        "from gqn_rl.processes import WorkerPool\n"
+        "from tests.test_processes_pool import answer, messages\n"
         "if __name__ == '__main__':\n"
         "    pool = WorkerPool(answer, lambda index: ('hello',), 1)\n"
         "    pool.start(0)\n"
@@ -173,3 +170,114 @@ def test_a_program_that_leaves_workers_open_ends(tmp_path):
     command = [sys.executable, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "", 0)
+
+
+# -------------------------------------------------------------------------------------------------- limits on waiting
+
+
+def stop_itself(connection):
+    """Does not react any more, as a process that waits for a dead disk or a driver."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    connection.send("never said")
+
+
+def stop_in_mid_sentence(connection):
+    os.write(connection.fileno(), struct.pack("!i", 1000) + b"part")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def do_not_listen(connection):
+    connection.send("ready")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def leave_a_child_with_the_pipe(connection):
+    """Ends, but for a child process that holds both ends of what its parent looks at."""
+    if os.fork() == 0:
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Lets the watchdog look often, and, from the call of what this returns on, lose patience soon."""
+    monkeypatch.setattr(watchdog, "TICK_S", 0.05)
+    monkeypatch.setattr(pools, "STOP_S", 0.1)
+    return lambda: monkeypatch.setattr(watchdog, "ANSWER_LIMIT_S", 0.2)
+
+
+@pytest.mark.parametrize("target", [stop_itself, stop_in_mid_sentence])
+def test_a_worker_that_does_not_answer_is_killed_and_that_is_said(quick_workers, impatient, target):
+    """Whether it is silent or breaks off in the middle of a message, waiting for it ends."""
+    impatient()
+    lost = the_end_of(target)
+    assert str(lost) == "worker 0 had not answered within 0.2 s and was killed" and lost.is_silent
+
+
+def test_a_worker_that_does_not_read_is_killed(quick_workers, impatient):
+    """A message that is larger than a pipe holds cannot keep the parent for ever."""
+    with WorkerPool(do_not_listen, lambda _: (), 1) as pool:
+        messages(pool, 1)
+        impatient()
+        pool.send(0, bytes(2**24))
+        assert messages(pool, 1)[0].is_silent
+
+
+def test_only_workers_that_owe_an_answer_must_give_one(quick_workers, impatient):
+    """One that has nothing to do may be silent as long as it likes."""
+    with WorkerPool(answer, lambda index: (index,), 2) as pool:
+        messages(pool, 2)
+        impatient()
+        for _ in range(3):
+            assert list(pool.receive(timeout_s=0.3, awaited=[])) == []
+        assert len(pool.process_ids) == 2
+
+
+def test_a_death_is_noticed_even_when_a_child_of_the_worker_holds_its_pipe(quick_workers, monkeypatch):
+    """The watchdog asks for the process itself."""
+    monkeypatch.setattr(watchdog, "TICK_S", 0.05)
+    assert the_end_of(leave_a_child_with_the_pipe).exit_code == -signal.SIGKILL
+
+
+def test_after_a_signal_a_worker_gets_little_time(quick_workers, monkeypatch):
+    """The loop that notes Ctrl-C goes on to wait for its workers: one that is stopped cannot keep it."""
+    monkeypatch.setattr(watchdog, "TICK_S", 0.05)
+    monkeypatch.setattr(watchdog, "STOP_LIMIT_S", 0.2)
+    with WorkerPool(do_not_listen, lambda _: (), 1) as pool, StopRequest():
+        messages(pool, 1)
+        signal.raise_signal(signal.SIGTERM)
+        assert str(messages(pool, 1)[0]) == "worker 0 had not answered 0.2 s after SIGTERM and was killed"
+
+
+def test_leaving_several_stopped_workers_waits_once(quick_workers, monkeypatch):
+    """They share one limit, are killed together, and are named in one warning."""
+    monkeypatch.setattr(pools, "STOP_S", 0.1)
+    pool = WorkerPool(do_not_listen, lambda _: (), 3)
+    with pool:
+        messages(pool, 3)
+        with pytest.warns(RuntimeWarning, match="^Worker 0, 1, 2 had not ended within 0.1 s and was killed.$"):
+            pool.close()
+    assert not torch.multiprocessing.active_children()
+
+
+def test_an_interrupt_while_workers_are_ended_kills_them_at_once(quick_workers, monkeypatch):
+    """A second Ctrl-C does not wait for the limit."""
+    with WorkerPool(do_not_listen, lambda _: (), 2) as pool:
+        messages(pool, 2)
+        (first, *_) = torch.multiprocessing.active_children()
+        monkeypatch.setattr(pools, "_wait_for_end", interrupted_once(pools._wait_for_end))
+        with pytest.raises(KeyboardInterrupt):
+            pool.close()
+        assert first.exitcode == -signal.SIGKILL and not torch.multiprocessing.active_children()
+
+
+def interrupted_once(function):
+    calls = []
+
+    def call(workers):
+        calls.append(workers)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return function(workers)
+
+    return call
