@@ -49,7 +49,7 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
     locks, a warning says so.
 
     Args:
-        folder: the folder; made when missing.
+        folder: the folder; made when missing, and taken away again if nothing is written into it.
         wait: whether to wait for the present holder, with a warning that names it, instead of refusing.
 
     Raises:
@@ -57,6 +57,7 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
         ValueError: `.lock` is something that this function did not make; it is left untouched.
     """
     folder = Path(folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         _log.warning("This system has no file locks: make sure that no other command writes to `%s`.", folder)
@@ -68,9 +69,19 @@ def sole_writer(folder: str | Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         if descriptor in _held:  # not in a forked child, which has closed its copy
+            _remove_unused(made)
             _held.discard(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # though a child that is being forked may still have its copy
             os.close(descriptor)
+
+
+def _remove_unused(made: list[Path]) -> None:
+    """Takes folders away again that were made for the lock, the innermost first, if nothing came into them."""
+    with contextlib.suppress(OSError):  # something did
+        if made and os.listdir(made[0]) == [LOCK_FILE]:
+            (made[0] / LOCK_FILE).unlink()
+            for folder in made:
+                folder.rmdir()
 
 
 def _locked(path: Path, wait: bool) -> int:

@@ -126,7 +126,7 @@ class RunLog:
         if set(row) <= set(self._columns):
             self._append(row)
         else:
-            self._rewrite([*_read_rows(self.path), row])
+            self._rewrite([*read_rows(self.path), row])
         if self._events is not None:
             for name, value in row.items():
                 if name != self._columns[0] and isinstance(value, int | float):
@@ -171,7 +171,7 @@ def _plain(value: Any) -> int | float | str:
     return value.item() if hasattr(value, "item") else value
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """Reads the whole rows of a CSV file; a last row that was cut short is left out."""
     if not path.exists():
         return []
@@ -182,7 +182,12 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 def _rows_until(path: Path, step_column: str, last_step: int) -> list[dict[str, str]]:
     """Reads the rows whose step is at most `last_step`."""
-    return [row for row in _read_rows(path) if int(row[step_column]) <= last_step]
+    try:
+        return [row for row in read_rows(path) if float(row[step_column]) <= last_step]
+    except (KeyError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"`{path}` has no numbers in a column `{step_column}` ({error!r}); restore it or move it elsewhere."
+        ) from None
 
 
 def _open_events(folder: Path, start_step: int) -> Any:

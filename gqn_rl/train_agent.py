@@ -33,10 +33,17 @@ from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.experience import EXPERIENCE, pretraining_experience
+from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
 from gqn_rl.representation import SceneEncoder, load_encoder, num_entries
 from gqn_rl.wrappers import default_workers, imagenet_encoder, make_vec_env, untrained_encoder
+
+LIMITS = (
+    *("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress"),
+    *("sb3_zip", "trust_zip"),
+)
+"""Settings of the command that `train` takes as they are."""
 
 FINETUNED, SCRATCH = "finetuned", "scratch"
 """Kinds of a representation that learns as a part of the agent's network, which sees pictures: pretrained, or not."""
@@ -48,16 +55,42 @@ _NOT_OF_VIEWS = ("name", "kind", "told", "model", "entries", "objective")
 def main(cfg: DictConfig) -> None:
     """Trains until the run is finished, then looks how the agent does through other cameras."""
     folder = pathlib.Path(cfg.run_dir)
-    if files.is_finished(folder, cfg.total_steps):
-        print(f"`{folder}` is finished: {files.last_evaluated_step(folder)} environment steps.")
-    else:
-        train_in(folder, cfg)
-    how = {"num_episodes": cfg.eval_episodes, "seed": cfg.eval_seed, "deterministic": cfg.agent.eval_deterministic}
-    for camera in cfg.transfer:
-        if camera not in files.transferred_to(folder):
-            envs = environments(cfg, camera)(num_envs=cfg.eval_episodes)
-            print(f"from the {camera} camera: {transfer(folder, cfg.agent.name, envs, camera, **how)}")
-            envs.close()
+    with sole_writer(folder):
+        if cfg.overwrite:
+            files.delete(folder)
+        files.check_settings(folder, asked_for(cfg))
+        if files.is_finished(folder, cfg.total_steps):
+            print(f"`{folder}` is finished: {files.last_evaluated_step(folder)} environment steps.")
+        else:
+            train_in(folder, cfg)
+        how = {"num_episodes": cfg.eval_episodes, "seed": cfg.eval_seed, "deterministic": cfg.agent.eval_deterministic}
+        for camera in cfg.transfer:
+            if camera not in files.transferred_to(folder):
+                make = environments(cfg, camera)
+                envs = make(num_envs=cfg.eval_episodes)
+                how |= {"settings": agent_settings(cfg, make, envs), "trust_zip": cfg.trust_zip}
+                print(f"from the {camera} camera: {transfer(folder, cfg.agent.name, envs, camera, **how)}")
+                envs.close()
+
+
+def asked_for(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the entries of `run.json` that must be the same when a run continues."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
+    facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(settings["task"])}
+    facts |= {"repr_settings": repr_facts(cfg), "agent_settings": settings["agent"]}
+    facts |= {"told": settings["repr"].get("told"), "scene": settings["env"]["scene"]}
+    return names | facts | {"eval_episodes": cfg.eval_episodes, "eval_seed": cfg.eval_seed}
+
+
+def agent_settings(cfg: DictConfig, make: functools.partial[VecEnv], envs: VecEnv) -> dict[str, Any]:
+    """Returns what the agent is made with, the networks included that the representation makes a part of its own."""
+    settings: Any = OmegaConf.to_container(cfg.agent.settings, resolve=True)
+    if cfg.repr.kind in (FINETUNED, SCRATCH):
+        settings |= {"encoder": make.keywords["encoder"]}
+    if cfg.repr.get("extractor"):
+        settings |= {"extractor": extractor_settings(repr_facts(cfg)["extractor"], envs)}
+    return settings
 
 
 def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
@@ -80,24 +113,16 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     eval_envs = make(num_envs=cfg.eval_episodes, env_kwargs=make.keywords["env_kwargs"] | drawn)
     check_actions(cfg.agent.name, eval_envs)
 
-    names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
-    facts = {"seed": cfg.seed, "encoder": cfg.encoder, "task": task_arguments(settings["task"])}
-    facts |= {"repr_settings": repr_facts(cfg), "agent_settings": settings["agent"]}
-    facts |= {"told": settings["repr"].get("told")}
-    facts |= {"pretraining": pretraining_cost(make.keywords["encoder"])}
-    facts |= {EXPERIENCE: pretraining_experience(getattr(make.keywords["encoder"], "metadata", {}))._asdict()}
-    files.write_run(folder, names | facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
+    encoder = make.keywords["encoder"]
+    facts = asked_for(cfg) | {"pretraining": pretraining_cost(encoder)}
+    facts |= {EXPERIENCE: pretraining_experience(getattr(encoder, "metadata", {}))._asdict()}
+    files.begin_run(folder, facts | {"command": shlex.join(["python", "-m", "gqn_rl.train_agent", *words])})
     write_run_header(folder, cfg)
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
-        files.write_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
-    limits = ("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress")
-    how = {key: settings["agent"][key] for key in ("settings", "eval_deterministic")}
-    how |= {key: settings[key] for key in limits}
-    if cfg.repr.kind in (FINETUNED, SCRATCH):
-        how["settings"] |= {"encoder": make.keywords["encoder"]}
-    if cfg.repr.get("extractor"):
-        how["settings"] |= {"extractor": extractor_settings(settings["repr"]["extractor"], eval_envs)}
+        files.add_to_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
+    how = {key: settings[key] for key in LIMITS}
+    how |= {"settings": agent_settings(cfg, make, eval_envs), "eval_deterministic": cfg.agent.eval_deterministic}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
     if cfg.agent.name == "a3c":
         model = train(folder, "a3c", make_training_envs, eval_envs, **how)

@@ -154,3 +154,16 @@ def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with sole_writer(tmp_path):
         assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_nothing_is_written_into_is_taken_away_again(tmp_path):
+    """With those above it that were made for it; one that holds something stays, and so does one that was there."""
+    with contextlib.suppress(KeyError), sole_writer(tmp_path / "a" / "b"):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with sole_writer(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "row").touch()
+    with sole_writer(tmp_path):
+        pass
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == [LOCK_FILE, "row"]
+    assert (tmp_path / LOCK_FILE).exists()

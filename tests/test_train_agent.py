@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl.agents import run_folder as files
+from gqn_rl.locks import LOCK_FILE, sole_writer
 from gqn_rl.representation import load_encoder, random_encoder
 from gqn_rl.train_agent import pretraining_cost, task_arguments
 
@@ -190,7 +191,41 @@ def test_a_run_is_not_continued_on_another_part_of_r(tmp_path):
     """What the agent is told of r is a setting of the run as every other; the default is not the word `all`."""
     assert train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL).returncode == 0
     other = train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL, "total_steps=128", "repr.told=all")
-    assert other.returncode == 1 and "was begun with told=None, got all" in other.stderr
+    assert other.returncode == 1 and "other settings: repr.told=null (now all); give another" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_every_value(tmp_path):
+    """Three learning rates leave three runs; one that cannot start ends neither the others nor a later one's start."""
+    rates = ["-m", "agent.settings.learning_rate=1e-3,-1,3e-4"]
+    words = ["repr=oracle", "gif=false", *SMALL]
+    done = train_agent(tmp_path, *rates, *words)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-2:] == [
+        "1 failed, the others are done:",
+        "  job 2 (agent.settings.learning_rate=-1): Invalid learning rate: -1.0",
+    ]
+    folders = sorted(path for path in (tmp_path / "runs/agents/jaco").iterdir() if (path / files.FINAL_FILE).exists())
+    name = "oracle_moving_ppo_seed0_learning_rate-"
+    assert [folder.name for folder in folders] == [name + "0.0003", name + "0.001"]
+    assert (folders[0] / files.EVAL_FILE).read_text() != (folders[1] / files.EVAL_FILE).read_text()
+    failed = f"runs/agents/jaco/{name}-1"
+    assert train_agent(tmp_path, *words, f"run_dir={failed}", "agent.settings.learning_rate=1e-3").returncode == 0
+    other = train_agent(tmp_path, *words, f"run_dir={folders[0]}", "agent.settings.learning_rate=3e-4", "seed=1")
+    assert other.returncode == 1 and "other settings: seed=0 (now 1); give another" in other.stderr
+    anew = train_agent(tmp_path, *words, f"run_dir={folders[0]}", "seed=1", "overwrite=true")
+    assert anew.returncode == 0 and json.loads((folders[0] / files.RUN_FILE).read_text())["seed"] == 1
+
+
+@pytest.mark.slow
+def test_a_second_command_in_the_same_folder_is_refused(tmp_path):
+    """In one sentence that names the first, which ends as if it had been alone."""
+    with sole_writer(tmp_path / "run"):
+        second = train_agent(tmp_path, "repr=oracle", "run_dir=run", *SMALL)
+        assert second.returncode == 1 and "Traceback" not in second.stderr
+        said = "Error: `run` is in use by process " + str(os.getpid()) + " on "
+        assert second.stderr.startswith(said) and "wait until that has ended, or choose another folder" in second.stderr
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK_FILE]
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import random
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,21 +11,23 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.between_updates import BetweenUpdates, Limits, RunLogFormat
+from gqn_rl.agents.checkpoint import load_policy, load_zip, restore_newest
 from gqn_rl.agents.networks import GQNExtractor, PixelExtractor
 from gqn_rl.agents.recurrent import RecurrentPPO
+from gqn_rl.agents.replay import load_replay
 from gqn_rl.agents.sac import SAC
 from gqn_rl.agents.speed import choose_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
-from gqn_rl.runlog import RunLog, write_atomic
+from gqn_rl.runlog import RunLog
 from gqn_rl.views import IMAGE
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentPPO, "sac": SAC, "a3c": A3C}
@@ -41,14 +41,10 @@ def train(
     eval_envs: VecEnv,
     *,
     settings: Mapping[str, Any],
-    total_steps: int,
-    eval_every: int,
-    eval_episodes: int,
-    eval_seed: int,
-    checkpoint_every: int,
     seed: int,
     progress: bool = False,
-    eval_deterministic: bool = True,
+    trust_zip: bool = False,
+    **limits: Any,
 ) -> BaseAlgorithm:
     """Trains until `total_steps`, continuing from the folder's checkpoint when there is one.
 
@@ -57,44 +53,53 @@ def train(
     the learner; the environments begin new episodes.
 
     Args:
-        folder: the run folder.
+        folder: the run folder, which nobody else writes to (`locks.sole_writer`).
         algorithm: one of `ALGORITHMS`.
         envs: training environments; for A3C the factory with which each worker makes its own.
         eval_envs: evaluation environments, used by nobody else.
         settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, `encoder`, with
             which PPO's network begins and which learns on, `extractor`, arguments of `PixelExtractor` where pictures
             are seen, and `falling`, names of settings that fall linearly to 0, may stand beside them.
-        total_steps: environment steps (actions, all environments together).
-        eval_every: environment steps between evaluations.
-        eval_episodes: episodes of an evaluation.
-        eval_seed: seed of an evaluation's first episode; the same every time.
-        checkpoint_every: environment steps between checkpoints.
         seed: of the weights, the actions and the training episodes.
         progress: whether to show SB3's progress bar.
-        eval_deterministic: whether evaluations take the best action, or draw one as in training.
+        trust_zip: see `checkpoint.restore_newest`.
+        **limits: see `Limits`.
+
+    Raises:
+        ValueError: a setting is unknown, no checkpoint can be read, or the folder holds rows and no checkpoint.
     """
     choose_matmul()
     check_actions(algorithm, eval_envs)
-    model = _new_or_resumed(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
+    plan = Limits(**limits)
+    files.clear_leftovers(folder)
+    model = _new(folder, ALGORITHMS[algorithm], envs, eval_envs.observation_space, settings, seed)
+    earlier_s = restore_newest(folder, model, trust_zip=trust_zip)
+    if earlier_s is None:
+        files.refuse_rows(folder)
+    elif isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
+        load_replay(folder / files.REPLAY_FILE, model.replay_buffer)
     start_step = model.num_timesteps
+    if isinstance(envs, VecEnv):
+        envs.seed(int(np.random.default_rng([seed, start_step]).integers(2**30)))
     with (
         RunLog(folder, start_step=start_step) as log,
         RunLog(folder, "eval", start_step, tensorboard=False, step_column=files.STEP_COLUMN) as eval_log,
         StopRequest() as stop,
     ):
-        model.set_logger(Logger(str(folder), [_RunLogFormat(log)]))
+        model.set_logger(Logger(str(folder), [RunLogFormat(log)]))
 
         def evaluate() -> Episodes:
-            return run_episodes(model, eval_envs, eval_episodes, eval_seed, deterministic=eval_deterministic)
+            num_episodes, is_sure = plan.eval_episodes, plan.eval_deterministic
+            return run_episodes(model, eval_envs, num_episodes, plan.eval_seed, deterministic=is_sure)
 
-        between = _BetweenUpdates(folder, evaluate, eval_log, total_steps, eval_every, checkpoint_every, stop)
+        between = BetweenUpdates(folder, evaluate, eval_log, plan, stop, earlier_s)
+        todo = plan.total_steps - start_step
         try:
-            model.learn(total_steps - start_step, callback=between, reset_num_timesteps=False, progress_bar=progress)
+            model.learn(todo, callback=between, reset_num_timesteps=False, progress_bar=progress)
         except KeyboardInterrupt:
             between.save()
             raise
         between.finish()
-    (folder / files.REPLAY_FILE).unlink(missing_ok=True)
     return model
 
 
@@ -110,9 +115,11 @@ def transfer(
     envs: VecEnv,
     camera: str,
     *,
+    settings: Mapping[str, Any],
     num_episodes: int,
     seed: int,
     deterministic: bool = True,
+    trust_zip: bool = False,
 ) -> str:
     """Evaluates a finished run's model in environments seen from another camera, without training; says what came out.
 
@@ -121,117 +128,26 @@ def transfer(
         algorithm: one of `ALGORITHMS`.
         envs: environments seen from that camera.
         camera: its name.
+        settings: as for `train`.
         num_episodes: as for `run_episodes`.
         seed: likewise.
         deterministic: likewise.
+        trust_zip: see `checkpoint.load_zip`.
     """
-    model = ALGORITHMS[algorithm].load(folder / files.FINAL_FILE, device="cpu")
+    if (folder / files.FINAL_FILE).exists():
+        source = envs if algorithm != "a3c" else lambda: envs
+        settings = {**settings, **({"buffer_size": 1} if "buffer_size" in settings else {})}  # nothing is remembered
+        model = _new(folder, ALGORITHMS[algorithm], source, envs.observation_space, settings, seed=0)
+        load_policy(folder / files.FINAL_FILE, model)
+    else:
+        model = load_zip(folder / files.zip_of(files.FINAL_FILE), ALGORITHMS[algorithm], trust_zip)
     episodes = run_episodes(model, envs, num_episodes, seed, deterministic=deterministic)
     row = {files.STEP_COLUMN: files.last_evaluated_step(folder), "camera": camera, **episodes.row()}
     files.add_transfer(folder, row)
     return f"mean_return {row['mean_return']:.3g}"
 
 
-class _BetweenUpdates(BaseCallback):
-    """Evaluates and saves when a rollout is about to start: the policy is up to date and no data are pending."""
-
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        evaluate: Callable[[], Episodes],
-        log: RunLog,
-        total_steps: int,
-        eval_every: int,
-        save_every: int,
-        stop: StopRequest,
-    ):
-        super().__init__()
-        self._folder, self._evaluate, self._log, self._total_steps = folder, evaluate, log, total_steps
-        self._eval_every, self._save_every, self._stop = eval_every, save_every, stop
-
-    def _on_training_start(self) -> None:
-        self._evaluated_at = files.last_evaluated_step(self._folder)
-        self._saved_at = self._first_step = self.model.num_timesteps
-        self._best = files.best_mean_return(self._folder)
-        self._started_s = time.monotonic()
-        self._earlier_s = vars(self.model).get("resume_state", {}).get("wall_clock_s", 0.0)
-
-    def _on_rollout_start(self) -> None:
-        step = self.model.num_timesteps
-        if self._evaluated_at < 0 or step // self._eval_every > self._evaluated_at // self._eval_every:
-            self._log_evaluation(step)
-        if step // self._save_every > self._saved_at // self._save_every:
-            self.save()
-        if self._stop.signal_name is not None:
-            raise KeyboardInterrupt(self._stop.signal_name)
-
-    def _on_step(self) -> bool:
-        return True
-
-    def finish(self) -> None:
-        """Evaluates and saves the final model."""
-        step = self.model.num_timesteps
-        if step > self._evaluated_at:
-            self._log_evaluation(step)
-        self.save()
-        write_atomic(self._folder / files.FINAL_FILE, self.model.save)
-
-    @property
-    def _wall_clock_s(self) -> float:
-        """Seconds of training and evaluating so far, over all sessions of the run."""
-        return self._earlier_s + time.monotonic() - self._started_s
-
-    def _log_evaluation(self, step: int) -> None:
-        episodes = self._evaluate()
-        self._log.log(step, {"wall_clock_s": round(self._wall_clock_s, 3), **episodes.row()})
-        for name, value in episodes.row().items():
-            if isinstance(value, float):
-                self.logger.record(f"eval/{name}", value)
-        self.logger.dump(step)
-        self._evaluated_at = step
-        if episodes.mean_return > self._best:
-            self._best = episodes.mean_return
-            write_atomic(self._folder / files.BEST_FILE, self.model.save)
-        self._report(step, episodes)
-
-    def _report(self, step: int, episodes: Episodes) -> None:
-        """Prints one line for whoever watches."""
-        row = episodes.row()
-        found = ", ".join(
-            f"{name} {row[name]:.3g}" for name in ("mean_return", "success_rate") if row[name] is not None
-        )
-        steps_per_s = (step - self._first_step) / max(time.monotonic() - self._started_s, 1e-9)
-        print(f"{step}/{self._total_steps} environment steps: {found}; {steps_per_s:.0f} steps/s", flush=True)
-
-    def save(self) -> None:
-        """Writes the checkpoint."""
-        vars(self.model)["resume_state"] = {
-            "wall_clock_s": self._wall_clock_s,
-            "torch": torch.get_rng_state(),
-            "numpy": np.random.get_state(),
-            "python": random.getstate(),
-        }
-        if isinstance(self.model, OffPolicyAlgorithm):
-            write_atomic(self._folder / files.REPLAY_FILE, self.model.save_replay_buffer)
-        write_atomic(self._folder / files.CHECKPOINT_FILE, self.model.save)
-        self._saved_at = self.model.num_timesteps
-
-
-class _RunLogFormat(KVWriter):
-    """Sends what SB3 logs, under SB3's names, to the run log (SB3's own CSV format would begin anew on resuming)."""
-
-    def __init__(self, log: RunLog):
-        self._log = log
-
-    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Writes one row."""
-        self._log.log(step, {name: value for name, value in key_values.items() if np.isscalar(value)})
-
-    def close(self) -> None:
-        """Leaves the log to its owner."""
-
-
-def _new_or_resumed(
+def _new(
     folder: pathlib.Path,
     algorithm: type[BaseAlgorithm],
     envs: VecEnv | Callable[[], VecEnv],
@@ -239,25 +155,13 @@ def _new_or_resumed(
     settings: Mapping[str, Any],
     seed: int,
 ) -> BaseAlgorithm:
-    """Returns the checkpoint's model with the random states it had, or a new one; either way with fresh episodes."""
-    checkpoint = folder / files.CHECKPOINT_FILE
+    """Returns the untrained model that the settings describe."""
     arguments = arguments_of(settings, space)
     if algorithm is A3C:
         arguments["monitor_file"] = folder / files.MONITOR_FOLDER / "0.monitor.csv"
-    if checkpoint.exists():
-        model = algorithm.load(checkpoint, env=envs, device=arguments.get("device", "auto"))  # type: ignore[arg-type]
-        if isinstance(model, OffPolicyAlgorithm):
-            model.load_replay_buffer(folder / files.REPLAY_FILE, truncate_last_traj=False)
-        state = vars(model)["resume_state"]
-        torch.set_rng_state(state["torch"])
-        np.random.set_state(state["numpy"])
-        random.setstate(state["python"])
-    else:
-        model = _built(algorithm, envs, arguments, seed)
+    model = _built(algorithm, envs, arguments, seed)
     if isinstance(model, PPO | RecurrentPPO):
         speed_up(model)
-    if isinstance(envs, VecEnv):
-        envs.seed(int(np.random.default_rng([seed, model.num_timesteps]).integers(2**30)))
     return model
 
 
