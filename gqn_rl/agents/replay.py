@@ -37,14 +37,15 @@ def load_replay(path: Path, buffer: ReplayBuffer) -> None:
         for name, array in arrays.items():
             dtype = torch.from_numpy(array[:0]).dtype
             check_tensor(path, name, tensors.get(name), dtype, (num_steps, *array.shape[1:]), _REMEDY)
-        if num_steps > buffer.buffer_size or facts["position"] != num_steps % buffer.buffer_size < num_steps:
+        is_full, position = num_steps == buffer.buffer_size, facts["position"]
+        if num_steps > buffer.buffer_size or (position >= num_steps if is_full else position != num_steps):
             raise ValueError(f"`{path}` is of a buffer of another size; {_REMEDY}.")
     except (ValueError, OSError) as error:
         _log.warning("%s", error)
         return
     for name, array in arrays.items():
         array[:num_steps] = tensors[name].numpy()
-    buffer.pos, buffer.full = facts["position"], num_steps == buffer.buffer_size
+    buffer.pos, buffer.full = position, is_full
 
 
 def _arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
