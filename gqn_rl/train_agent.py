@@ -41,7 +41,7 @@ from gqn_rl.wrappers import default_workers, imagenet_encoder, make_vec_env, unt
 
 LIMITS = (
     *("total_steps", "eval_every", "eval_episodes", "eval_seed", "checkpoint_every", "seed", "progress"),
-    *("sb3_zip", "trust_zip"),
+    *("sb3_zip", "trust_zip", "eval_first_every", "eval_first_steps"),
 )
 """Settings of the command that `train` takes as they are."""
 
@@ -63,13 +63,14 @@ def main(cfg: DictConfig) -> None:
             print(f"`{folder}` is finished: {files.last_evaluated_step(folder)} environment steps.")
         else:
             train_in(folder, cfg)
-        how = {"num_episodes": cfg.eval_episodes, "seed": cfg.eval_seed, "deterministic": cfg.agent.eval_deterministic}
-        for camera in cfg.transfer:
-            if camera not in files.transferred_to(folder):
-                make = environments(cfg, camera)
-                envs = make(num_envs=cfg.eval_episodes)
+        num_episodes = cfg.transfer_episodes or cfg.eval_episodes
+        how = {"num_episodes": num_episodes, "seed": cfg.eval_seed, "deterministic": cfg.agent.eval_deterministic}
+        for through in cfg.transfer:
+            if through not in files.transferred_to(folder):
+                make = changed_environments(cfg, through)
+                envs = make(num_envs=min(num_episodes, cfg.eval_episodes))
                 how |= {"settings": agent_settings(cfg, make, envs), "trust_zip": cfg.trust_zip}
-                print(f"from the {camera} camera: {transfer(folder, cfg.agent.name, envs, camera, **how)}")
+                print(f"through {through}: {transfer(folder, cfg.agent.name, envs, through, **how)}")
                 envs.close()
 
 
@@ -179,6 +180,31 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
         env_kwargs=env_kwargs,
         **view_settings(cfg),
     )
+
+
+def changed_environments(cfg: DictConfig, through: str) -> functools.partial[VecEnv]:
+    """Returns `environments` seen through a camera under named conditions, such as "moving+pose".
+
+    Raises:
+        ValueError: a condition is unknown or changes something else than it may.
+    """
+    camera, *names = through.split("+")
+    conditions: Any = OmegaConf.to_container(cfg.conditions, resolve=True)
+    make = environments(cfg, camera)
+    for name in names:
+        if name not in conditions:
+            raise ValueError(
+                f"`transfer` must name conditions of {', '.join(conditions)}, got {name!r} in {through!r}."
+            )
+        change = dict(conditions[name])
+        noise, task, scene = (change.pop(key, {}) for key in ("pose_noise", "task", "scene"))
+        if change:
+            raise ValueError(f"`conditions.{name}` may change pose_noise, task or scene, got {', '.join(change)}.")
+        env_kwargs = make.keywords["env_kwargs"] | task
+        if scene:
+            env_kwargs["scene"] = {**env_kwargs.get("scene", {}), **scene}
+        make = functools.partial(make, env_kwargs=env_kwargs, **({"pose_noise": noise} if noise else {}))
+    return make
 
 
 def view_settings(cfg: DictConfig) -> dict[str, Any]:

@@ -246,3 +246,16 @@ def test_wrong_scene_settings_are_refused(settings, message):
     """Each with what was expected and given."""
     with pytest.raises(ValueError, match=message):
         JacoScene(**settings)
+
+
+def test_light_darkens_the_picture_and_nothing_else():
+    """With 0.6 of the light a picture is darker, its scene the same; another scene's lamps stay as they were."""
+    usual, dark = JacoScene(), JacoScene(light=0.6)
+    pictures = []
+    for scene in (usual, dark, JacoScene()):
+        rng = np.random.default_rng(0)
+        scene.sample(rng)
+        pictures.append(scene.render(scene.sample_pose(rng)).astype(float))
+    assert np.array_equal(usual.state(), dark.state()) and np.array_equal(pictures[0], pictures[2])
+    assert 0.5 < pictures[1].mean() / pictures[0].mean() < 0.85
+    assert dark.describe()["light"] == 0.6 and "light" not in usual.describe()

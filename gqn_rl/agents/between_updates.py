@@ -16,8 +16,10 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.checkpoint import save_checkpoint, save_policy
 from gqn_rl.agents.replay import save_replay
+from gqn_rl.agents.schedule import EvalSchedule
 from gqn_rl.evaluate import Episodes
 from gqn_rl.interrupts import StopRequest
+from gqn_rl.processor_time import processor_seconds
 from gqn_rl.runlog import RunLog, write_atomic
 
 
@@ -28,6 +30,8 @@ class Limits:
     Attributes:
         total_steps: the run ends after this many.
         eval_every: steps between evaluations.
+        eval_first_every: likewise during the first `eval_first_steps`, while the curve is steep; None is as later.
+        eval_first_steps: how long.
         eval_episodes: episodes of an evaluation.
         eval_seed: seed of an evaluation's first episode; the same every time.
         checkpoint_every: steps between checkpoints.
@@ -42,6 +46,13 @@ class Limits:
     checkpoint_every: int
     eval_deterministic: bool = True
     sb3_zip: bool = True
+    eval_first_every: int | None = None
+    eval_first_steps: int = 0
+
+    @property
+    def schedule(self) -> EvalSchedule:
+        """When the run is evaluated."""
+        return EvalSchedule(self.eval_every, self.eval_first_every, self.eval_first_steps)
 
 
 class BetweenUpdates(BaseCallback):
@@ -69,18 +80,20 @@ class BetweenUpdates(BaseCallback):
         super().__init__()
         self._folder, self._evaluate, self._log, self._limits, self._stop = folder, evaluate, log, limits, stop
         self._earlier_s, self._is_new = earlier_s or 0.0, earlier_s is None
+        self._schedule = limits.schedule
 
     def _on_training_start(self) -> None:
         self._evaluated_at = files.last_evaluated_step(self._folder)
         self._saved_at = self._first_step = self.model.num_timesteps
         self._best = files.best_mean_return(self._folder)
         self._started_s = time.monotonic()
+        self._processor_offset_s = files.processor_seconds_until(self._folder) - processor_seconds()
         if self._is_new:  # so that a folder with rows always has a checkpoint
             self.save()
 
     def _on_rollout_start(self) -> None:
-        step, every, save_every = self.model.num_timesteps, self._limits.eval_every, self._limits.checkpoint_every
-        if self._evaluated_at < 0 or step // every > self._evaluated_at // every:
+        step, save_every = self.model.num_timesteps, self._limits.checkpoint_every
+        if self._schedule.is_due(step, self._evaluated_at):
             self._log_evaluation(step)
         if step // save_every > self._saved_at // save_every:
             self.save()
@@ -106,7 +119,11 @@ class BetweenUpdates(BaseCallback):
 
     def _log_evaluation(self, step: int) -> None:
         episodes = self._evaluate()
-        self._log.log(step, {"wall_clock_s": round(self._wall_clock_s, 3), **episodes.row()})
+        clocks = {
+            "wall_clock_s": round(self._wall_clock_s, 3),
+            "processor_s": round(self._processor_offset_s + processor_seconds(), 3),
+        }
+        self._log.log(step, {**clocks, **episodes.row()})
         for name, value in episodes.row().items():
             if isinstance(value, float):
                 self.logger.record(f"eval/{name}", value)

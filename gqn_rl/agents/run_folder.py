@@ -59,6 +59,11 @@ def transferred_to(folder: pathlib.Path) -> set[str]:
     return {row.get("camera", "") for row in _rows(folder / TRANSFER_FILE) if row.get(STEP_COLUMN) == step}
 
 
+def processor_seconds_until(folder: pathlib.Path) -> float:
+    """Returns the processor seconds of the run and its workers at its last evaluation, 0 where none is told."""
+    return max((float(row.get("processor_s") or 0.0) for row in _rows(folder / EVAL_FILE)), default=0.0)
+
+
 def add_transfer(folder: pathlib.Path, row: dict[str, Any]) -> None:
     """Adds a row, an evaluation from another camera, to `transfer.csv`."""
     rows = [*_rows(folder / TRANSFER_FILE), row]

@@ -69,6 +69,7 @@ class JacoScene(MujocoScene):
         states: where the arm is in a random scene, one of `jaco_states.STATES`.
         obstacle: share of random scenes in which there is a second, black ball, which `JacoAvoid` is about; its
             presence and place are part of the state then. 0 leaves it out of the model.
+        light: brightness of all lamps, as a share of the usual.
 
     Attributes:
         num_actions: actions that the present random scene has cost, from an episode's start on.
@@ -92,15 +93,22 @@ class JacoScene(MujocoScene):
         meshes: str = "simple",
         states: str = "wandering",
         obstacle: float = 0.0,
+        light: float = 1.0,
     ):
         if states not in STATES:
             raise ValueError(f"`states` must be one of {', '.join(STATES)}, got {states!r}.")
         if not 0.0 <= obstacle <= 1.0:
             raise ValueError(f"`obstacle` must be a share in [0, 1], got {obstacle!r}.")
+        if light < 0.0:
+            raise ValueError(f"`light` must be a share of at least 0, got {light!r}.")
         model = copy.copy(compiled_model(check_meshes(meshes), obstacle > 0))
+        if light != 1.0:
+            model.light_diffuse[:] *= light
+            model.vis.headlight.ambient[:] *= light
+            model.vis.headlight.diffuse[:] *= light
         super().__init__(model, dict(CAMERAS), image_size, fovy_deg)
         self.target_on_floor, self.meshes, self.states, self.obstacle = target_on_floor, meshes, states, obstacle
-        self.num_actions = 0
+        self.light, self.num_actions = light, 0
         joints = [model.joint(name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self.joint_addresses = np.array([joint.qposadr[0] for joint in joints])
         self._joint_low, self._joint_high = np.array([JOINT_RANGES_RAD[joint.name] for joint in joints]).T
@@ -232,6 +240,7 @@ class JacoScene(MujocoScene):
         # What older data sets do not say is left out where it is as theirs, so that they can be continued.
         settings |= {"states": self.states} if self.states != "reaching" else {}
         settings |= {"obstacle": self.obstacle} if self.obstacle else {}
+        settings |= {"light": self.light} if self.light != 1.0 else {}
         return {**super().describe(), **settings, "meshes": describe_meshes(self.meshes)}
 
 

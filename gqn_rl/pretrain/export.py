@@ -14,6 +14,8 @@ from gqn_rl.models import SceneModel
 from gqn_rl.pretrain.evaluation import encode_scenes
 from gqn_rl.representation import view_statistics
 
+VIEWS = "views"
+"""The objective of a scene model that predicts views; files say others."""
 STATISTICS_SCENES, STATISTICS_VIEWS = 2000, 4
 """Training scenes, and their first views, that give each entry's mean and deviation and the telling directions."""
 
@@ -28,15 +30,29 @@ def export_encoder(
     step: int,
     metrics: dict[str, float],
     earlier: Sequence[dict[str, Any]] = (),
+    objective: str = VIEWS,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Writes the model with the statistics of what a view says of training scenes, and what is known about both."""
+    """Writes the model with the statistics of what a view says of training scenes, and what is known about both.
+
+    Args:
+        paths: files to write.
+        model: the trained model.
+        train: its training scenes.
+        step: steps that it was trained for.
+        metrics: what came out.
+        earlier: trainings that are in the weights, see `origin.begin_from`.
+        objective: what ψ was trained on: "views" (predicting them), "autoencoder" or "supervised".
+        device: that encodes.
+    """
     num_scenes = min(STATISTICS_SCENES, train.num_scenes)
     num_views = min(STATISTICS_VIEWS, train.views_per_scene)
     statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.reading)
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
     if earlier:
         metadata["earlier"] = list(earlier)
+    if objective != VIEWS:
+        metadata["objective"] = objective
     for path in paths:
         save_model(path, model, metadata)
 

@@ -76,6 +76,7 @@ class Report:
             step=step,
             metrics=self.latest,
             earlier=self._earlier,
+            objective=self._settings.objective,
             device=self._workers.device,
         )
         self._model.train()

@@ -62,6 +62,12 @@ class TrainSettings:
     eval_scenes: int = 256
     probe_scenes: int = 2000
 
+    @property
+    def objective(self) -> str:
+        """What ψ learns from: "autoencoder" where every query of every step is a context view, else "views"."""
+        redraws = self.query_from_context == 1.0 and self.warmup_steps >= self.total_steps
+        return "autoencoder" if redraws else "views"
+
     def __post_init__(self) -> None:
         for name in (
             "total_steps",

@@ -1,0 +1,46 @@
+"""Trains an encoder's architecture on the true positions of things: the ceiling of r, and repr=supervised.
+
+python -m gqn_rl.train_supervised env=jaco data.root=data/jaco
+python -m gqn_rl.train_supervised env=jaco env.scene.image_size=96 data.root=data/jaco96 run_dir=runs/supervised/jaco96
+python -m gqn_rl.train_agent repr=supervised encoder=runs/supervised/jaco_gqn_points_seed0
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from gqn_rl.cli import command, write_run_header
+from gqn_rl.envs import make_scene
+from gqn_rl.models import build_model, fit_settings
+from gqn_rl.pretrain.data import make_when_missing, open_splits
+from gqn_rl.pretrain.supervised import SupervisedSettings, train_supervised
+
+
+@command("train_supervised")
+def main(cfg: DictConfig) -> None:
+    """Makes the data that are missing, trains, and says how near the positions are."""
+    env: Any = OmegaConf.to_container(cfg.env, resolve=True)
+    entries = tuple(cfg.supervised.entries)
+    settings = SupervisedSettings(**{**cfg.supervised, "entries": entries}, seed=cfg.seed)
+    factory = functools.partial(make_scene, env["name"], **env["scene"])
+    make_when_missing(scene_factory=factory, scene_name=env["name"], **cfg.data)
+    size = env["scene"]["image_size"]
+    dataset, heldout = open_splits(cfg.data.root, scene_name=env["name"], image_size=size, scene_settings=env["scene"])
+    torch.manual_seed(cfg.seed)
+    sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
+    model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
+    write_run_header(cfg.run_dir, cfg)
+    metrics = train_supervised(model, dataset, heldout, run_dir=cfg.run_dir, settings=settings)
+    if not metrics:
+        print(f"{cfg.run_dir} was finished already; a larger supervised.total_steps goes on.")
+        return
+    print(", ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+    print(f"Encoder: {cfg.run_dir}/best.safetensors, curves: {cfg.run_dir}/progress.csv")
+
+
+if __name__ == "__main__":
+    main()
