@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra import compose
@@ -135,6 +136,45 @@ def write_run_header(folder: str | Path, cfg: DictConfig) -> None:
     """Writes the resolved config and the versions in use to `config.yaml` and `versions.json` of a run folder."""
     write_atomic(Path(folder) / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_atomic(Path(folder) / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+
+def refuse_other_settings(folder: str | Path, cfg: DictConfig, may_change: Sequence[str] = ()) -> None:
+    """Refuses a run folder whose `config.yaml` has other settings than `cfg`; those that it lacks are not compared.
+
+    Args:
+        folder: the run folder.
+        cfg: what is asked for.
+        may_change: settings that need not be the same.
+
+    Raises:
+        ValueError: names the settings that differ, with their values then and now.
+    """
+    file = Path(folder) / "config.yaml"
+    if not file.is_file():
+        return
+    earlier = OmegaConf.load(file)
+    if not isinstance(earlier, DictConfig):
+        raise ValueError(f"`{file}` must hold settings; restore it, or give another `run_dir`.")
+    found = [
+        f"{key}={old} (now {OmegaConf.select(cfg, key)})"
+        for key, old in _leaves(earlier)
+        if key not in may_change and old != OmegaConf.select(cfg, key)
+    ]
+    if found:
+        raise ValueError(
+            f"`{folder}` was begun with other settings: {', '.join(found)}; give another `run_dir`, or begin anew with "
+            "overwrite=true."
+        )
+
+
+def _leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every setting that is not a group of settings, with its full name."""
+    for key, value in cfg.items():
+        name = prefix + str(key)
+        if isinstance(value, DictConfig):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
 
 
 def sentence(error: BaseException) -> str:

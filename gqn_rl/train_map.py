@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gqn_rl.cli import command, write_run_header
+from gqn_rl.cli import command, refuse_other_settings, write_run_header
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.envs.maze_cameras import OVERHEAD_HEIGHT_M
 from gqn_rl.envs.maze_model import WALL_HEIGHT_M
+from gqn_rl.locks import sole_writer
 from gqn_rl.maps.mazes import encode_mazes, scene_settings
 from gqn_rl.maps.training import (
     ENCODER_DIGEST,
@@ -35,12 +36,25 @@ SHOWN = ("eval/wall_iou_1view", "eval/wall_iou_4view", "eval/wall_iou_16view", "
 """Metrics printed at the end, where they exist."""
 
 
+MAY_CHANGE = ("encoder", "data.root", "device", "threads", "overwrite", "run_dir")
+"""Settings that decide nothing of what is learnt, or that are compared by what they lead to."""
+
+
 @command("train_map")
 def main(cfg: DictConfig) -> None:
     """Encodes the data's views, draws their true maps, and trains the decoder."""
-    if is_finished(cfg.run_dir, cfg.encoder):
-        print(f"`{cfg.run_dir}` is finished: {cfg.run_dir}/{MAP_FILE}. Another run_dir=... trains another map decoder.")
-        return
+    with sole_writer(cfg.run_dir):
+        if not cfg.overwrite:
+            refuse_other_settings(cfg.run_dir, cfg, MAY_CHANGE)
+            if is_finished(cfg.run_dir, cfg.encoder):
+                file = f"{cfg.run_dir}/{MAP_FILE}"
+                print(f"`{cfg.run_dir}` is finished: {file}. Another run_dir=... trains another map decoder.")
+                return
+        train_in(cfg)
+
+
+def train_in(cfg: DictConfig) -> None:
+    """Trains the decoder from the beginning; a run that was stopped starts again."""
     settings, device = MapSettings(seed=cfg.seed, **cfg.train), pick_device(cfg.device)
     encoder = load_encoder(cfg.encoder, device=str(device), standardise=False)
     splits = {name: MultiViewDataset(cfg.data.root, name) for name in ("heldout", "train")}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gqn_rl.cli import command, sentence, use_threads, versions, write_run_header
+from gqn_rl.cli import command, refuse_other_settings, sentence, use_threads, versions, write_run_header
 from gqn_rl.machine import available_cores
 
 CONFIG = """
@@ -269,6 +269,19 @@ def test_threads_given_win_over_the_environment(restore_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     use_threads(2)
     assert torch.get_num_threads() == 2
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path):
+    """Those that differ are named with both values; some may change, and what an earlier version lacks is not asked."""
+    asked = OmegaConf.create({"seed": 1, "train": {"lr": 0.1, "steps": 5}, "threads": 1, "views": [1, 2]})
+    refuse_other_settings(tmp_path, asked)
+    write_run_header(tmp_path, asked)
+    other = OmegaConf.merge(asked, {"threads": 2, "new": 3})
+    refuse_other_settings(tmp_path, other, ["threads"])
+    with pytest.raises(ValueError) as refused:
+        refuse_other_settings(tmp_path, OmegaConf.merge(asked, {"seed": 2, "train": {"lr": 0.2}, "views": [1]}))
+    said = "seed=1 (now 2), train.lr=0.1 (now 0.2), views=[1, 2] (now [1]); give another `run_dir`, or begin anew with"
+    assert said in str(refused.value)
 
 
 def test_run_header_is_resolved_and_names_versions(tmp_path):

@@ -11,8 +11,10 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl import load_encoder
+from gqn_rl.locks import sole_writer
 from gqn_rl.models import build_model
-from gqn_rl.pretrain.__main__ import summary
+from gqn_rl.pretrain import resume
+from gqn_rl.pretrain.__main__ import main, summary
 from gqn_rl.pretrain.data import make_when_missing, open_splits
 from gqn_rl.pretrain.settings import TrainSettings
 from tests.fake_scene import FakeScene
@@ -88,3 +90,27 @@ def test_summary_shows_what_is_there():
     probes = {"probe/wall_R2_1view": 0.25, "probe/hand_R2_1view": 0.5, "probe/hand_R2_4view": 0.75}
     text = summary({"eval/mse_1view": 0.01234, "eval/kl": 3.0} | probes, "runs/x")
     assert "eval/mse_1view 0.01234\n" in text and "R²: hand 0.50, wall 0.25\n" in text and "kl" not in text
+
+
+def test_a_run_folder_belongs_to_one_command_at_a_time(tmp_path, monkeypatch, capsys, restore_logging, restore_threads):
+    """The second is refused by name, before it makes data; nothing that was not there stays."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pretrain", "model=gqn_debug", "run_dir=mine/run", "threads=1"])
+    with sole_writer(tmp_path / "mine" / "run"), pytest.raises(SystemExit):
+        main()
+    assert f"Error: `mine/run` is in use by process {os.getpid()} " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_not_lost_when_resume_files_are(tmp_path):
+    """A folder whose resume files are gone is refused; rows before a first one, and a run that was deleted, are not."""
+    (tmp_path / "progress.csv").write_text("step,loss\n5,1.0\n10,0.5\n")
+    (tmp_path / "notes").touch()
+    resume.refuse_rows(tmp_path, checkpoint_every=10)
+    with pytest.raises(ValueError, match=r"holds a run of 10 steps whose resume files are missing: .* overwrite=true"):
+        resume.refuse_rows(tmp_path, checkpoint_every=9)
+    path = resume.save_state(tmp_path, {"step": 10}, keep=1)
+    resume.refuse_rows(tmp_path, checkpoint_every=9)
+    resume.delete_run(tmp_path)
+    resume.refuse_rows(tmp_path, checkpoint_every=1)
+    assert not path.exists() and (tmp_path / "notes").exists()

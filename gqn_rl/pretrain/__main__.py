@@ -11,9 +11,12 @@ torchrun --nproc-per-node=2 -m gqn_rl.pretrain env=jaco           # several proc
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,7 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import make_scene
+from gqn_rl.locks import sole_writer
 from gqn_rl.models import build_model, fit_settings
+from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.data import make_when_missing, open_splits
 from gqn_rl.pretrain.hardware import join_workers
 from gqn_rl.pretrain.loop import train
@@ -40,7 +45,7 @@ def main(cfg: DictConfig) -> None:
     settings = TrainSettings(seed=cfg.seed, **cfg.train)
     env: Any = OmegaConf.to_container(cfg.env, resolve=True)
     name, scene = env["name"], env["scene"]  # imported data have no scene
-    with join_workers(cfg.device) as workers:
+    with join_workers(cfg.device) as workers, run_folder(cfg, settings.checkpoint_every, workers.is_main):
         if workers.is_main:
             factory = functools.partial(make_scene, name, **scene) if scene else None
             make_when_missing(scene_factory=factory, scene_name=name, **cfg.data)
@@ -61,6 +66,19 @@ def main(cfg: DictConfig) -> None:
         )
         if workers.is_main:
             print(summary(metrics, cfg.run_dir))
+
+
+@contextlib.contextmanager
+def run_folder(cfg: DictConfig, checkpoint_every: int, is_main: bool) -> Iterator[None]:
+    """Keeps other commands out of the run's folder, and sees that no rows in it are lost unasked."""
+    if not is_main:
+        yield
+        return
+    with sole_writer(cfg.run_dir):
+        if cfg.overwrite:
+            resume.delete_run(pathlib.Path(cfg.run_dir))
+        resume.refuse_rows(pathlib.Path(cfg.run_dir), checkpoint_every)
+        yield
 
 
 def summary(metrics: dict[str, float], run_dir: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gqn_rl.runlog import write_atomic
+from gqn_rl.runlog import read_rows, write_atomic
 
 FOLDER = "checkpoints"
 _DIGEST_BYTES = 32
@@ -77,3 +77,23 @@ def read_state(path: pathlib.Path) -> dict[str, Any]:
 def resume_files(run_dir: pathlib.Path) -> list[pathlib.Path]:
     """Returns the resume files of a run, oldest first."""
     return sorted((run_dir / FOLDER).glob("step-*.resume"))
+
+
+def refuse_rows(run_dir: pathlib.Path, checkpoint_every: int) -> None:
+    """Makes sure that a run which begins in the folder overwrites no rows but those before a first resume file.
+
+    Raises:
+        ValueError: it holds rows from after one must have been written, and there is none.
+    """
+    rows = [] if resume_files(run_dir) else read_rows(run_dir / "progress.csv")
+    if rows and checkpoint_every and float(rows[-1].get("step") or 0) > checkpoint_every:
+        raise ValueError(
+            f"`{run_dir}` holds a run of {rows[-1]['step']} steps whose resume files are missing: restore "
+            f"`{run_dir / FOLDER}`, give another `run_dir`, or begin anew with overwrite=true."
+        )
+
+
+def delete_run(run_dir: pathlib.Path) -> None:
+    """Deletes the files of a run that a new one would otherwise go on from; whatever else is there stays."""
+    for path in [*resume_files(run_dir), *(run_dir / name for name in ("progress.csv", "best.safetensors"))]:
+        path.unlink(missing_ok=True)
