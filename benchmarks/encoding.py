@@ -1,124 +1,146 @@
-"""Environment steps/s of two worker processes on r, with an encoder in each of them.
+"""Milliseconds to encode a picture: torch beside the compiled runtimes, all of them taking turns.
 
-    python benchmarks/encoding.py [table.csv] [device]
+    python -m benchmarks.encoding [encoder=jaco] [rounds=40] [out=results/benchmarks]
 
-JacoReach seen by the moving camera, random actions, rendering and encoding included, no learning. Each worker steps k
-environments side by side. All runs share one go, with one thread of torch a process.
-`encode_views` alone is the encoder's limit.
+One thread, pictures of noise, batches of one environment, of the 8 that a worker has in training on two cores, and of
+16 and 32. Every round gives each runtime one turn; the table has the least and the median of wall-clock and of
+processor milliseconds a picture, and how many times torch's speed that is. It is done twice: with glibc's malloc as it
+is, as whoever calls `load_encoder` in a program of their own has it, and keeping freed memory, as this package's
+commands do (`gqn_rl.machine`), which helps torch alone. Then, for each runtime in a process of its own: processor
+seconds of the first picture, with the cache of exported encoders empty and full, and by how much the process grows.
+bfloat16 is measured where the processor computes it. Beside other programs trust processor time and the ratios.
 """
 
 from __future__ import annotations
 
-import csv
+import itertools
+import json
 import os
-import platform
+import pathlib
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 
+from benchmarks.training import machine, settings_of, write
 from gqn_rl import load_encoder
-from gqn_rl.envs import opengl
-from gqn_rl.processes import Connection, WorkerLost, WorkerPool
-from gqn_rl.views import VIEWPOINT_SIZE
-from gqn_rl.wrappers import make_vec_env
-from gqn_rl.wrappers.context import Encoder
+from gqn_rl.machine import keep_freed_memory
+from gqn_rl.representation import SceneEncoder
+from gqn_rl.runtimes import TORCH
+from gqn_rl.runtimes.cache import FOLDER_VARIABLE
+from gqn_rl.runtimes.onnx_file import random_views
 
-ENCODER, ENV_ID = "jaco", "gqn_rl/JacoReach-v0"
-NUM_WORKERS, NUM_ENVS = 2, (1, 4, 8, 16)
-BATCH_SIZES = (1, 4, 8, 16, 32)
-SECONDS, REPEATS, WARM_UP_STEPS = 3.0, 3, 5
-
-
-def work(connection: Connection, index: int) -> None:
-    """Steps environments for `SECONDS` whenever told how many; answers with steps/s."""
-    encoder = load_encoder(ENCODER)
-    while True:
-        num_envs = connection.recv()
-        envs = make_vec_env(ENV_ID, "gqn", "moving", encoder, num_envs=num_envs, seed=100 * index)
-        envs.action_space.seed(index)
-        envs.reset()
-
-        def step(envs: Any = envs, num_envs: int = num_envs) -> None:
-            envs.step(np.stack([envs.action_space.sample() for _ in range(num_envs)]))
-
-        for _ in range(WARM_UP_STEPS):
-            step()
-        connection.send("ready")
-        connection.recv()
-        connection.send(num_envs * calls_per_s(step))
-        envs.close()
+BATCH_SIZES = (1, 8, 16, 32)
+RUNTIMES = ((TORCH, "float32"), ("onnx", "float32"), ("openvino", "float32"), ("openvino", "bf16"))
+MALLOCS = ("as it is", "keeps freed memory")
 
 
-def steps_per_s(pool: WorkerPool, num_envs: int) -> float:
-    """Returns environment steps/s of all workers, which begin together."""
-    tell_all(pool, num_envs)  # they get ready
-    return sum(tell_all(pool, "go"))
+def available(name: str) -> dict[str, SceneEncoder]:
+    """Loads the encoder once for every runtime and number format that this machine has."""
+    found = {}
+    for runtime, precision in RUNTIMES:
+        try:
+            found[f"{runtime}, {precision}"] = load_encoder(name, runtime=runtime, precision=precision).prepare()
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return found
 
 
-def tell_all(pool: WorkerPool, message: Any) -> list[Any]:
-    """Sends a message to every worker and returns their answers."""
-    for index in range(NUM_WORKERS):
-        pool.send(index, message)
-    answers: dict[int, Any] = {}
-    while len(answers) < NUM_WORKERS:
-        for index, answer in pool.receive():
-            if isinstance(answer, WorkerLost):
-                raise ChildProcessError(str(answer))
-            answers[index] = answer
-    return list(answers.values())
+def turns(encoders: dict[str, SceneEncoder], batch: int, rounds: int) -> list[dict[str, Any]]:
+    """Returns a row for each runtime: milliseconds a picture, and how far its features are from torch's."""
+    views = random_views(next(iter(encoders.values())).image_size, batch)
+    reference = next(iter(encoders.values())).encode_views(*views)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in encoders}
+    for _, (name, encoder) in itertools.product(range(rounds), encoders.items()):
+        times[name].append(timed(lambda encoder=encoder: encoder.encode_views(*views)))  # type: ignore[misc]
+    rows = []
+    for name, found in times.items():
+        row: dict[str, Any] = {"runtime": name, "batch": batch}
+        for kind, seconds in zip(("wall", "cpu"), zip(*found, strict=True), strict=True):
+            row[f"{kind}_ms_min"] = round(1e3 / batch * min(seconds), 3)
+            row[f"{kind}_ms_median"] = round(1e3 / batch * statistics.median(seconds), 3)
+        difference = np.abs(encoders[name].encode_views(*views) - reference).max()
+        rows.append(row | {"largest_difference": f"{difference:.1e}"})
+    for row in rows:
+        row["times_torch"] = round(rows[0]["cpu_ms_median"] / row["cpu_ms_median"], 2)
+    return rows
 
 
-def calls_per_s(function: Callable[[], object]) -> float:
-    """Calls a function for `SECONDS`."""
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < SECONDS:
-        function()
-        count += 1
-    return count / (time.perf_counter() - begin)
+def timed(function: Callable[[], object]) -> tuple[float, float]:
+    """Calls a function; returns seconds by the clock and of the processor."""
+    wall, processor = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
-def views_per_s(encoder: Encoder, batch_size: int) -> float:
-    """Measures `encode_views` on noise."""
-    size, rng = encoder.image_size, np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    viewpoints = rng.standard_normal((batch_size, VIEWPOINT_SIZE), np.float32)
-    encoder.encode_views(images, viewpoints)
-    return batch_size * calls_per_s(lambda: encoder.encode_views(images, viewpoints))
+def speeds(name: str, malloc: str, rounds: int) -> list[dict[str, Any]]:
+    """Returns the rows of every batch size in this process."""
+    if malloc == MALLOCS[1]:
+        keep_freed_memory()
+    encoders = available(name)
+    return [{"malloc": malloc, **row} for batch in BATCH_SIZES for row in turns(encoders, batch, rounds)]
 
 
-def write(file: str, rows: list[tuple[str, int, float]]) -> None:
-    """Writes the table."""
-    with open(file, "w", newline="") as target:
-        writer = csv.writer(target)
-        writer.writerow(("what", "batch", "per_second"))
-        writer.writerows((what, batch, f"{speed:.1f}") for what, batch, speed in rows)
+def start(name: str, runtime: str, precision: str) -> list[dict[str, Any]]:
+    """Returns what this process pays before and at its first picture, twice: the second finds the cache full."""
+    try:
+        encoder = load_encoder(name, runtime=runtime, precision=precision)
+    except ValueError:
+        return []
+    views, before = random_views(encoder.image_size, 1), resident_mib()
+    first = timed(lambda: encoder.encode_views(*views))[1]
+    return [
+        {"runtime": f"{runtime}, {precision}", "first_picture_cpu_s": round(first, 2)}
+        | {"grows_by_mib": round(resident_mib() - before)}
+    ]
+
+
+def resident_mib() -> float:
+    """Returns the memory that this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def in_a_process(*words: str, **environment: str) -> list[dict[str, Any]]:
+    """Runs a function of this file in a process of its own, with one thread; returns its rows."""
+    command = [sys.executable, "-m", "benchmarks.encoding", "--one", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    return json.loads(answer.strip().splitlines()[-1])
+
+
+def one(what: str, name: str, *words: str) -> list[dict[str, Any]]:
+    """Measures one thing in this process."""
+    torch.set_num_threads(1)
+    return speeds(name, words[0], int(words[1])) if what == "speeds" else start(name, *words)
 
 
 def main() -> None:
-    """Prints the tables."""
-    file, device = (*sys.argv[1:], *("", "cpu")[len(sys.argv) - 1 :])
-    torch.set_num_threads(1)
-    encoder = load_encoder(ENCODER, device=device)
-    print(f"torch {torch.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}, encoder on {device}")
-    print(f"{os.cpu_count()} cores, {platform.machine()}; medians of {REPEATS} runs of {SECONDS:.0f} s")
-    alone = [("encode_views alone, views", n, views_per_s(encoder, n)) for n in BATCH_SIZES]
-    for _, batch_size, speed in alone:
-        print(f"encode_views alone, batch of {batch_size:2} {speed:14.1f} views/s", flush=True)
-    stepped = []
-    with WorkerPool(work, lambda index: (index,), NUM_WORKERS) as pool:
-        for num_envs in NUM_ENVS:
-            speed = statistics.median(steps_per_s(pool, num_envs) for _ in range(REPEATS))
-            print(f"{NUM_WORKERS} workers, k = {num_envs:2} {speed:24.1f} steps/s", flush=True)
-            stepped.append(("steps", num_envs, speed))
-    if file:
-        write(file, alone + stepped)
+    """Prints the tables and writes them."""
+    args = settings_of(sys.argv[1:], encoder="jaco", rounds=40, out="results/benchmarks")
+    name, rounds, out = args["encoder"], args["rounds"], pathlib.Path(args["out"])
+    command = f"python -m benchmarks.encoding encoder={name} rounds={rounds}; {machine()}"
+    rows = [row for malloc in MALLOCS for row in in_a_process("speeds", name, malloc, str(rounds))]
+    starts = []
+    for runtime, precision in RUNTIMES:
+        with tempfile.TemporaryDirectory() as cache:
+            for state in ("empty", "full"):
+                found = in_a_process("start", name, runtime, precision, **{FOLDER_VARIABLE: cache})
+                starts += [{"cache": state, **row} for row in found]
+    for table, file in ((rows, "encoding.csv"), (starts, "encoding_start.csv")):
+        for row in table:
+            print("  ".join(f"{value!s:>20}" for value in row.values()))
+        write(out / file, table, command)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(one(*sys.argv[2:])))
+    else:
+        main()
