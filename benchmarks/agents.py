@@ -1,6 +1,6 @@
 """Environment steps/s of PPO on r, pictures and the true state, of Stable-Baselines3's CnnPolicy, and without an agent.
 
-    python benchmarks/agents.py [table.csv]
+    python -m benchmarks.agents [cores=1,2] [repeats=3] [updates=4] [only=NAME;NAME] [out=table.csv]
 
 JacoReach seen by the moving camera at 64x64, PPO's settings and number of environments from `agent=ppo` for everybody
 (a `SubprocVecEnv` has 16 processes and environments, with as many steps between updates in all); rollouts and updates
@@ -40,6 +40,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
+from benchmarks.training import settings_of as given_settings
 from gqn_rl import load_encoder
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import arguments_of, new_ppo
@@ -47,16 +48,16 @@ from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco_reach import JacoReachEnv
 from gqn_rl.machine import keep_freed_memory
 from gqn_rl.representation import SceneEncoder
+from gqn_rl.runtimes import AUTO, TORCH
 from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import CameraObservation, default_workers, make_env, make_vec_env
 
 ENV_ID, CAMERA = "gqn_rl/JacoReach-v0", "moving"
-NO_AGENT, GQN = "no agent", "gqn"
+NO_AGENT, GQN, GQN_TORCH = "no agent", "gqn", "gqn, encoded by torch"
 RIVALS = ("SB3 CnnPolicy, DummyVecEnv", "SB3 CnnPolicy, SubprocVecEnv")
-CONTESTANTS = (NO_AGENT, GQN, "oracle", "pixels", *RIVALS)
-CORES = (1, 2)
+CONTESTANTS = (NO_AGENT, GQN, GQN_TORCH, "oracle", "pixels", *RIVALS)
 MOST_PROCESSES = 16
-REPEATS, UPDATES = 3, 4
+BREAKDOWN_UPDATES = 4
 PARTS = ("physics", "rendering", "encoding", "policy", "update", "the rest")
 
 
@@ -69,8 +70,9 @@ def settings_of(repr: str) -> tuple[int, dict[str, Any]]:
 
 def our_envs(repr: str, cores: int) -> VecEnv:
     """Makes the environments of `train_agent`."""
+    runtime, repr = (TORCH, GQN) if repr == GQN_TORCH else (AUTO, repr)
     num_envs, _ = settings_of(repr)
-    encoder = load_encoder("jaco") if repr == "gqn" else None
+    encoder = load_encoder("jaco", runtime=runtime).prepare() if repr == GQN else None
     num_workers = default_workers(num_envs, cores, draws=repr != "oracle")
     return make_vec_env(ENV_ID, repr, CAMERA, encoder, num_envs=num_envs, num_workers=num_workers)
 
@@ -107,21 +109,22 @@ def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int
 
         return step, envs, 2048
     else:
-        model = new_ppo(our_envs(name, cores), settings_of(name)[1], seed=0)
-        choose_threads(model.observation_space, encodes=name == GQN and cores == 1)
+        is_gqn = name in (GQN, GQN_TORCH)
+        model = new_ppo(our_envs(name, cores), settings_of(GQN if is_gqn else name)[1], seed=0)
+        choose_threads(model.observation_space, encodes=is_gqn and cores == 1)
     assert model.env is not None
     return model.learn, model.env, model.n_steps * model.n_envs
 
 
-def time_one(name: str, cores: int) -> dict[str, float]:
-    """Takes `UPDATES` updates; returns steps/s and this process's milliseconds of processor time for each step."""
+def time_one(name: str, cores: int, updates: int) -> dict[str, float]:
+    """Takes so many updates; returns steps/s and this process's milliseconds of processor time for each step."""
     step, envs, num_steps = stepper(name, cores)
     step(num_steps)
     begin, processor = time.perf_counter(), time.process_time()
-    step(UPDATES * num_steps)
+    step(updates * num_steps)
     wall, processor = time.perf_counter() - begin, time.process_time() - processor
     envs.close()
-    return {"steps_per_s": UPDATES * num_steps / wall, "cpu_ms": 1e3 * processor / (UPDATES * num_steps)}
+    return {"steps_per_s": updates * num_steps / wall, "cpu_ms": 1e3 * processor / (updates * num_steps)}
 
 
 def breakdown() -> dict[str, float]:
@@ -136,7 +139,7 @@ def breakdown() -> dict[str, float]:
     for owner, method, part in parts:
         setattr(owner, method, timed(getattr(owner, method), spent, part))
     begin = time.process_time()
-    model.learn(UPDATES * 1024)
+    model.learn(BREAKDOWN_UPDATES * 1024)
     total = time.process_time() - begin
     spent["the rest"] = total - sum(spent.values())
     return {part: seconds / total for part, seconds in spent.items()}
@@ -156,9 +159,9 @@ def timed(function: Callable[..., Any], spent: dict[str, float], part: str) -> C
     return call
 
 
-def in_a_process(what: str, cores: int) -> dict[str, float]:
+def in_a_process(what: str, cores: int, updates: int = 0) -> dict[str, float]:
     """Runs this file for one contestant on so many cores; returns what it measured."""
-    command = [sys.executable, __file__, "--one", what, str(cores)]
+    command = [sys.executable, "-m", "benchmarks.agents", "--one", what, str(cores), str(updates)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores)}
     if what not in RIVALS:
         environment["OMP_WAIT_POLICY"] = "passive"  # as `train_agent` has it
@@ -166,21 +169,21 @@ def in_a_process(what: str, cores: int) -> dict[str, float]:
     return json.loads(answer.strip().splitlines()[-1])
 
 
-def one(what: str, cores: int) -> dict[str, float]:
+def one(what: str, cores: int, updates: int) -> dict[str, float]:
     """Measures one contestant, or the breakdown, on the first `cores` cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
     if what not in RIVALS:
         keep_freed_memory()
-    return breakdown() if what == "breakdown" else time_one(what, cores)
+    return breakdown() if what == "breakdown" else time_one(what, cores, updates)
 
 
 def rows_of(runs: dict[tuple[str, int], list[dict[str, float]]]) -> Iterator[dict[str, Any]]:
     """Yields the table's rows: medians, and ratios to no agent and to the faster rival on the same cores."""
     speed = {key: statistics.median(run["steps_per_s"] for run in found) for key, found in runs.items()}
     for (name, cores), found in runs.items():
-        fastest_rival = max(speed[rival_name, cores] for rival_name in RIVALS)
+        fastest_rival = max(speed[rival_name, cores] for rival_name in RIVALS if (rival_name, cores) in speed)
         yield {
             "what": name,
             "cores": cores,
@@ -202,24 +205,25 @@ def processor() -> str:
 
 def main() -> None:
     """Prints the tables."""
-    file = sys.argv[1] if len(sys.argv) > 1 else None
+    args = given_settings(sys.argv[1:], cores="1,2", repeats=3, updates=4, only=";".join(CONTESTANTS), out="")
+    repeats, updates, file = args["repeats"], args["updates"], args["out"]
     machine = (
         f"{processor()}, {os.cpu_count()} cores; torch {torch.__version__}, stable-baselines3 "
         f"{stable_baselines3.__version__}, MuJoCo {mujoco.__version__}, {opengl.gl_strings()[1]}"
     )
-    print(f"{machine}; medians of {REPEATS} runs of {UPDATES} updates", flush=True)
+    print(f"{machine}; medians of {repeats} runs of {updates} updates", flush=True)
     runs: dict[tuple[str, int], list[dict[str, float]]] = {}
-    for _ in range(REPEATS):
-        for cores in CORES:
-            for name in CONTESTANTS:
-                runs.setdefault((name, cores), []).append(in_a_process(name, cores))
+    for _ in range(repeats):
+        for cores in map(int, args["cores"].split(",")):
+            for name in args["only"].split(";"):
+                runs.setdefault((name, cores), []).append(in_a_process(name, cores, updates))
     rows = list(rows_of(runs))
     for row in rows:
         print("  ".join(f"{value!s:>{30 if key == 'what' else 10}}" for key, value in row.items()))
     shares = in_a_process("breakdown", 1)
     print("a step of PPO on r, one core: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
     if file:
-        command = shlex.join(["python", *sys.argv])
+        command = shlex.join(["python", "-m", "benchmarks.agents", *sys.argv[1:]])
         rows += [
             {"what": f"gqn: {part}", "cores": 1, "share_of_step": round(share, 3)} for part, share in shares.items()
         ]
@@ -237,6 +241,6 @@ def write(file: str, rows: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(one(sys.argv[2], int(sys.argv[3]))))
+        print(json.dumps(one(sys.argv[2], *map(int, sys.argv[3:]))))
     else:
         main()

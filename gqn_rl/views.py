@@ -83,7 +83,7 @@ class Views(NamedTuple):
 
     def to_torch(self, device: torch.device | str = "cpu") -> Views:
         """Returns the same views as tensors on `device`; images stay uint8 HWC."""
-        return Views(torch.as_tensor(self.images).to(device), torch.as_tensor(self.viewpoints).to(device))
+        return Views(upload(self.images, device), upload(self.viewpoints, device))
 
 
 class Scene(Protocol):
@@ -116,6 +116,14 @@ class Scene(Protocol):
 
     def close(self) -> None:
         """Frees the renderer."""
+
+
+def upload(array: Any, device: torch.device | str) -> torch.Tensor:
+    """Returns an array as a tensor on `device`; what goes to a GPU goes from pinned memory, and nobody waits for it."""
+    tensor = torch.as_tensor(array)
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def prepare_images(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

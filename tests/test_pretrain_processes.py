@@ -78,6 +78,18 @@ def test_unknown_device_is_refused():
             pick_device("cuda")
 
 
+def test_one_gpu_for_several_processes_is_refused(monkeypatch):
+    """Before any process waits for the others: every one would compute on the same GPU."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(
+            ValueError, match=r"`device` is 'cuda:1', one GPU, but torchrun started 2 processes.*device=cuda"
+        ),
+        join_workers("cuda:1"),
+    ):
+        pass
+
+
 def test_precision_is_as_asked():
     """Only "auto" looks at the hardware."""
     cpu = torch.device("cpu")

@@ -125,15 +125,18 @@ def encode_scenes(
 
     Pooling (`probes.features`) is linear: the sum of pooled ψ is the pooled r.
     """
-    encoded = []
+    encoded: np.ndarray | None = None
     with torch.inference_mode():
         for scenes in _chunks(num_scenes):
             views = dataset.views(scenes, np.tile(np.arange(num_views), (len(scenes), 1)))
             psi = model.encode_views(views.to_torch(device)).float().cpu().numpy()
             if pool:
                 psi = probes.features(psi.reshape(-1, *psi.shape[2:])).reshape(*psi.shape[:2], -1)
-            encoded.append(psi.astype(np.float32))
-    return np.concatenate(encoded)
+            if encoded is None:  # all of them at once: at the paper's size they are gigabytes, held once
+                encoded = np.empty((num_scenes, *psi.shape[1:]), np.float32)
+            encoded[scenes] = psi
+    assert encoded is not None
+    return encoded
 
 
 def _judge(model: SceneModel, context: Views, query: Views) -> dict[str, torch.Tensor]:

@@ -42,7 +42,7 @@ class Workers:
         """Tells whether `flag` is set in any process."""
         if self.world_size == 1:
             return flag
-        count = torch.tensor(float(flag), device=self.device)
+        count = torch.tensor(float(flag))  # on the CPU, so that nobody waits for what a GPU has still to do
         distributed.all_reduce(count)
         return bool(count > 0)
 
@@ -63,10 +63,16 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    if world_size > 1 and torch_device(device).index is not None:
+        raise ValueError(
+            f"`device` is '{device}', one GPU, but torchrun started {world_size} processes, which need one each; use "
+            "device=cuda."
+        )
     chosen = pick_device(device, local_rank)
-    torch.backends.cudnn.deterministic = True  # or a resumed run would differ from an uninterrupted one on CUDA
+    torch.backends.cudnn.deterministic = True  # else even the convolutions of a resumed run would differ on CUDA
     if world_size > 1:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
         yield Workers(rank, world_size, chosen)
     finally:
@@ -76,19 +82,24 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """Returns the torch device that `name` stands for."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank}"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got '{name}'.") from error
+    device = torch_device(name)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"`device` is '{name}', but torch finds no CUDA device; use device=cpu.")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def torch_device(name: str) -> torch.device:
+    """Returns the device that `name` stands for, without a number where it has none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N, got '{name}'.") from error
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
