@@ -11,8 +11,13 @@ import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
-DISTANCE, SUCCESS = "distance", "success"
-"""Keys of `info` at an episode's last step; environments without them leave their columns empty."""
+DISTANCE, SUCCESSES = "distance", ("success", "is_success")
+"""Keys of `info` at an episode's last step; environments without them leave their columns empty. `is_success` is
+Stable-Baselines3's and gymnasium-robotics' word."""
+IN_METRES = "distance_in_metres"
+"""Attribute, true, of environments whose `info["distance"]` is how many metres remain; elsewhere it is left alone."""
+LONGEST_EPISODE = 100_000
+"""Steps after which an episode is taken for one that never ends."""
 
 
 class Agent(Protocol):
@@ -109,18 +114,26 @@ def _one_round(
     """Runs the first episode of every environment; returns returns, final distances and successes, [num_envs] each."""
     envs.seed(seed)
     observation, memory = envs.reset(), None
+    is_far = envs.has_attr(IN_METRES)
     starts = running = np.ones(envs.num_envs, bool)
+    num_steps = 0
     returns, distances, successes = np.zeros(envs.num_envs), *np.full((2, envs.num_envs), np.nan)
     while running.any():
         actions, memory = agent.predict(observation, state=memory, episode_start=starts, deterministic=deterministic)
         observation, rewards, starts, infos = envs.step(actions)
+        num_steps += 1
         returns += rewards * running
         for i in np.flatnonzero(running & starts):
-            distances[i] = infos[i].get(DISTANCE, np.nan)
-            successes[i] = infos[i].get(SUCCESS, np.nan)
+            distances[i] = _number(infos[i].get(DISTANCE)) if is_far else np.nan
+            successes[i] = next((_number(infos[i][key]) for key in SUCCESSES if key in infos[i]), np.nan)
         running = running & ~starts
         if on_step is not None:
             on_step(infos)
+        if num_steps >= LONGEST_EPISODE and running.any():
+            raise ValueError(
+                f"an episode has not ended after {num_steps} steps: give the environment a time limit, such as "
+                "`max_episode_steps` where it is registered, or `task={max_episode_steps: 1000}`."
+            )
     return returns, distances, successes
 
 
@@ -146,6 +159,12 @@ def action_repeat(envs: VecEnv) -> int:
         if envs.has_attr(name):
             return int(envs.get_attr(name, indices=0)[0])
     return 1
+
+
+def _number(value: Any) -> float:
+    """Returns a number or truth value, NaN for anything else."""
+    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
+    return float(value) if is_number else np.nan
 
 
 def _mean_or_none(values: np.ndarray) -> float | None:

@@ -22,6 +22,7 @@ from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.training import train as train_in
 from gqn_rl.agents.training import transfer
 from gqn_rl.artefacts import tensor_file
+from gqn_rl.runlog import read_rows
 from tests.tiny_envs import Echo
 
 SETTINGS = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "net_arch": [4], "device": "cpu"}
@@ -220,9 +221,8 @@ def test_a_policy_is_the_same_after_it_was_read(run):
     """Its own camera gives what the last evaluation gave."""
     how = {"settings": SETTINGS, "num_episodes": 1, "seed": 0}
     transfer(run, "ppo", make_envs(), "own", **how)
-    last = (run / files.EVAL_FILE).read_text().splitlines()[-1].split(",")
-    row = (run / files.TRANSFER_FILE).read_text().splitlines()[-1].split(",")
-    assert row[2:] == last[2:] and row[0] == "48"
+    last, row = (read_rows(run / name)[-1] for name in (files.EVAL_FILE, files.TRANSFER_FILE))
+    assert {**last, **row} == {**last, "camera": "own"} and row["env_steps"] == "48" and row["returns"]
 
 
 def test_a_run_of_an_earlier_version_is_continued_only_where_it_is_trusted(run, tmp_path):

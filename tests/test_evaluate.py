@@ -6,6 +6,7 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from gqn_rl import evaluate
 from gqn_rl.evaluate import Episodes, RandomAgent, action_repeat, normalised_score, random_return, run_episodes
 
 
@@ -15,6 +16,7 @@ class CountingEnv(gym.Env):
     observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gym.spaces.Discrete(3)
     action_repeat = 10
+    distance_in_metres = True
 
     def __init__(self, reports=True):
         self.reports = reports
@@ -118,3 +120,28 @@ def test_no_episodes_are_refused():
     """The message names the setting."""
     with pytest.raises(ValueError, match="`num_episodes` must be at least 1"):
         run_episodes(ConstantAgent(), envs(1), 0, seed=0)
+
+
+class ForeignEnv(CountingEnv):
+    """Means something else by a distance, and says success as Stable-Baselines3 does."""
+
+    distance_in_metres = property()
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, {"distance": np.ones(3), "is_success": info["success"]}
+
+
+def test_a_distance_of_another_meaning_is_left_alone():
+    """What an environment that does not say metres calls a distance stays out; `is_success` is read like `success`."""
+    episodes = run_episodes(ConstantAgent(), DummyVecEnv([ForeignEnv] * 2), 4, seed=2)
+    assert np.isnan(episodes.final_distances).all() and episodes.row()["mean_final_distance"] is None
+    np.testing.assert_array_equal(episodes.successes, [0, 0, 1, 1])
+
+
+def test_an_episode_that_never_ends_is_said(monkeypatch):
+    """After the limit one sentence, with what to do."""
+    monkeypatch.setattr(evaluate, "LONGEST_EPISODE", 50)
+    with pytest.raises(ValueError, match=r"has not ended after 50 steps: give the environment a time limit"):
+        run_episodes(ConstantAgent(), envs(2), 2, seed=50)
+    assert run_episodes(ConstantAgent(), envs(2), 2, seed=49).returns.tolist() == [98, 100]

@@ -127,6 +127,7 @@ class BetweenUpdates(BaseCallback):
         for name, value in episodes.row().items():
             if isinstance(value, float):
                 self.logger.record(f"eval/{name}", value)
+        self.logger.record("eval/mean_reward", episodes.mean_return)  # as SB3's own evaluations call it
         self.logger.dump(step)
         self._evaluated_at = step
         if episodes.mean_return > self._best:

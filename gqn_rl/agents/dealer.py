@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import pathlib
 import random
 import time
 import warnings
@@ -15,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor, ResultsWriter
+from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.utils import FloatSchedule
 
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.processes import WorkerLost, WorkerPool
+from gqn_rl.wrappers.monitor import monitor_file
 
 if TYPE_CHECKING:
     from gqn_rl.agents.a3c import A3C
@@ -183,13 +182,11 @@ class Dealer:
         if model.monitor_file is None:
             yield lambda episode: None
             return
-        name, start_s = str(model.monitor_file), time.time()
-        file = pathlib.Path(name if name.endswith(Monitor.EXT) else f"{name}.{Monitor.EXT}")
-        is_new = model.num_timesteps == 0 or not file.exists()
-        if not is_new:  # its clock goes on, since readers put episodes in the order of time
-            start_s = json.loads(file.read_text().partition("\n")[0][1:])["t_start"]
+        found = monitor_file(model.monitor_file)
+        is_new = model.num_timesteps == 0 or found.began_s is None
+        start_s = time.time() if is_new or found.began_s is None else found.began_s  # one clock for all its rows
         header: dict[str, float | str] = {"t_start": start_s, "env_id": str(model.env.source)}  # type: ignore[union-attr]
-        writer = ResultsWriter(str(file), header, override_existing=is_new)
+        writer = ResultsWriter(str(found.path), header, override_existing=is_new)
         try:
             yield lambda episode: writer.write_row(
                 {"r": episode["r"], "l": episode["l"], "t": round(time.time() - start_s, 6)}

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.renderer import shared_renderer
-from gqn_rl.evaluate import DISTANCE, Agent, run_episodes
+from gqn_rl.evaluate import DISTANCE, IN_METRES, Agent, run_episodes
 from gqn_rl.runlog import write_atomic
 
 PANEL_PIXELS = 240
@@ -71,7 +71,7 @@ def _frame(envs: VecEnv, infos: Sequence[dict[str, Any]], shown: range, outside:
             panel = Image.fromarray(np.asarray(picture)).resize((PANEL_PIXELS, PANEL_PIXELS), smooth)
             sheet.paste(panel, (PANEL_PIXELS * x, PANEL_PIXELS * y))
     for x in shown:
-        if DISTANCE in infos[x]:
+        if DISTANCE in infos[x] and envs.has_attr(IN_METRES):
             text = f"{100 * infos[x][DISTANCE]:.0f} cm"
             ImageDraw.Draw(sheet).text((PANEL_PIXELS * x + 8, 6), text, fill="black", font_size=16)
     return sheet.quantize(NUM_COLOURS, dither=Image.Dither.NONE)

@@ -39,6 +39,7 @@ class JacoReachEnv(gymnasium.Env):
     """
 
     action_repeat = PHYSICS_STEPS_PER_ACTION
+    distance_in_metres = True
     things: tuple[str, ...] = ("target",)
     """What the hand's place is seen against: their positions, and the ways there from the hand, are observed."""
     scene_settings: ClassVar[dict[str, Any]] = {}

@@ -56,6 +56,7 @@ class MazeNavEnv(gymnasium.Env):
             "fixed" sees the whole maze and the agent from above.
     """
 
+    distance_in_metres = True
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(

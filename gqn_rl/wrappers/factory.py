@@ -22,6 +22,7 @@ from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, Views
 from gqn_rl.wrappers.batched import GQNVecEnv
 from gqn_rl.wrappers.camera import CameraObservation
 from gqn_rl.wrappers.context import Encoder, resolve_encoder
+from gqn_rl.wrappers.monitor import monitor_file
 from gqn_rl.wrappers.representation import GQNObservationWrapper
 from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv
 
@@ -247,8 +248,14 @@ def _camera_env(
 
 
 def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None) -> Monitor:
-    """Makes one environment with its monitor file."""
-    return Monitor(make(), None if file is None else str(file), override_existing=False)
+    """Makes one environment with its monitor file, whose rows and clock go on where it exists."""
+    if file is None:
+        return Monitor(make())
+    found = monitor_file(file)
+    monitor = Monitor(make(), str(found.path), override_existing=found.began_s is None)
+    if found.began_s is not None:  # readers put episodes in the order of time
+        monitor.t_start = found.began_s
+    return monitor
 
 
 def _in_workers(
