@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gqn_rl.dataset import MultiViewDataset, draw_batch, import_dataset
-from gqn_rl.dataset.deepmind import read_scene, viewpoints
+from gqn_rl.dataset.deepmind import decode_frame, read_scene, viewpoints
 from gqn_rl.views import CameraPose
 from tests.tfrecords import example, jpeg, pillow_pixels, random_scene, record, write_file, write_source
 
@@ -189,7 +189,10 @@ def test_nothing_readable_is_an_error(tmp_path):
     assert not (tmp_path / "data").exists()
     write_source(source)
     (source / "test/1-of-1.tfrecord").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"No scene could be read from the 1 files for `heldout`.*they are empty"):
+    with pytest.raises(
+        ValueError,
+        match=r"No scene .* `heldout`.*`test/1-of-1.tfrecord` at byte 0: the file is empty",
+    ):
         run(tmp_path / "data", source)
 
 
@@ -333,3 +336,46 @@ def test_an_empty_record_between_scenes_is_refused(tmp_path):
     manifest, _ = run(tmp_path / "data", tmp_path / "source")
     reason = "it has no `frames` and `cameras`, but nothing"
     assert manifest["refused"] == [{"file": "train/1-of-1.tfrecord", "offset": size, "reason": reason}]
+
+
+def test_an_empty_file_is_said_and_counted(tmp_path):
+    """A file of 0 bytes, as a download that failed leaves it, is named among the refused, once, also on resuming."""
+    write_source(tmp_path / "source")
+    (tmp_path / "source/train/0-of-2.tfrecord").write_bytes(b"")
+    manifest, _ = run(tmp_path / "data", tmp_path / "source", num_scenes=2)
+    reason = "the file is empty, perhaps a download that failed"
+    expected = [{"file": "train/0-of-2.tfrecord", "offset": 0, "reason": reason}]
+    assert manifest["refused"] == expected
+    manifest, _ = run(tmp_path / "data", tmp_path / "source")
+    assert manifest["refused"] == expected and manifest["num_scenes"]["train"] == 9
+    with pytest.raises(ValueError, match=r"`train/0-of-2.tfrecord` at byte 0: the file is empty"):
+        run(tmp_path / "data", tmp_path / "source", strict=True)
+
+
+def test_a_fifo_among_the_files_is_refused_at_once(tmp_path):
+    """A FIFO would block its reader for ever."""
+    write_source(tmp_path / "source")
+    os.mkfifo(tmp_path / "source/train/3-of-2.tfrecord")
+    with pytest.raises(ValueError, match=r"3-of-2.tfrecord` must be a file, but is a FIFO"):
+        run(tmp_path / "data", tmp_path / "source")
+
+
+def bomb(width, height):
+    """Returns a JPEG of a few hundred bytes whose header claims another size."""
+    content = bytearray(jpeg(np.zeros((16, 16, 3), np.uint8)))
+    place = content.index(b"\xff\xc0") + 5  # start of frame: length, precision, then height and width
+    content[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [9000, 13000, 4000])
+def test_a_picture_that_claims_more_than_its_bytes_hold_is_refused_before_it_is_decoded(monkeypatch, size):
+    """A small file cannot take gigabytes: its size is read off its header, and no pixel is decoded."""
+    monkeypatch.setattr("PIL.Image.Image.convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=rf"a frame of it claims {size}x{size} pixels in \d+ bytes"):
+        decode_frame(bomb(size, size), 16)
+
+
+def test_small_pictures_of_one_colour_are_no_bombs():
+    """The most compressible picture, large and black, is decoded."""
+    assert decode_frame(jpeg(np.zeros((512, 512, 3), np.uint8), quality=1), 16).max() <= 1

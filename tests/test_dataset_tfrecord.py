@@ -55,14 +55,14 @@ def read(path, start=0):
 
 
 def test_every_record_is_read_up_to_the_last(tmp_path):
-    """All records of a file come in order with their places, also from the middle on; an empty file has none."""
+    """All records of a file come in order with their places, also from the middle on; an empty file is damage."""
     starts = write_records(tmp_path / "file")
     assert read(tmp_path / "file") == (CONTENTS, {})
     assert [(item.offset, item.end) for item in read_records(tmp_path / "file")] == list(itertools.pairwise(starts))
     assert read(tmp_path / "file", starts[3]) == (CONTENTS[3:], {})
     assert read(tmp_path / "file", starts[-1]) == ([], {})
     (tmp_path / "empty").touch()
-    assert read(tmp_path / "empty") == ([], {})
+    assert read(tmp_path / "empty") == ([], {0: "the file is empty, perhaps a download that failed"})
 
 
 PLACES = {"length": 0, "checksum of length": 8, "data": HEADER_SIZE, "checksum of data": -4}
@@ -175,3 +175,18 @@ def test_an_independent_writer_is_read(tmp_path):
         assert features["frames"] == frames
         np.testing.assert_array_equal(features["cameras"], cameras.ravel())
         assert struct.unpack("<I", record(content)[-4:])[0] == masked_crc32c(content)
+
+
+def test_overlapping_lengths_cost_a_few_times_the_file_and_no_more(tmp_path, monkeypatch):
+    """Headers that each claim the rest of the file, with right checksums, are given up after a few, named once."""
+    checked = []
+    monkeypatch.setattr(
+        "gqn_rl.dataset.tfrecord.masked_crc32c", lambda data: checked.append(len(data)) or masked_crc32c(data)
+    )
+    claimed = struct.pack("<Q", 10_000)
+    header = claimed + struct.pack("<I", masked_crc(claimed))
+    (tmp_path / "file").write_bytes(header * 2000)
+    records = list(read_records(tmp_path / "file"))
+    assert sum(checked) < 8 * len(header) * 2000
+    assert len(records) < 20 and records[-1].end == len(header) * 2000
+    assert records[-1].fault == "its lengths overlap so often that the rest of the file is given up"

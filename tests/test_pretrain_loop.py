@@ -1,7 +1,12 @@
 """The loop: interrupted anywhere it ends where it would have ended, and what goes wrong is said."""
 
+import copy
 import csv
+import hashlib
+import io
 import os
+import re
+import shutil
 import signal
 
 import pytest
@@ -13,6 +18,7 @@ from gqn_rl.models import build_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.resume_checks import load_optimizer
 from gqn_rl.pretrain.trainer import Trainer
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 
@@ -126,9 +132,143 @@ def test_leftovers_of_a_kill_are_cleared_away(tmp_path):
     path = resume.save_state(tmp_path, {"step": 4}, keep=1)
     for folder in (tmp_path, path.parent):
         (folder / ".step-000000005.resume.123.tmp").write_bytes(b"half")
-    resume.clear_leftovers(tmp_path)
-    assert resume.load_newest(tmp_path) == {"step": 4}
+    resume.clear_old(tmp_path)
+    assert resume.read_state(path) == {"step": 4}
     assert [p.name for p in path.parent.iterdir()] == [path.name] and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 5}, r"seed=0 \(now 5\)"),
+        ({"lr": 0.01}, r"train\.lr=0\.001 \(now 0\.01\)"),
+        ({"seed": 5, "batch_size": 8}, r"seed=0 \(now 5\), train\.batch_size=4 \(now 8\)"),
+        ({"eval_scenes": 4}, r"train\.eval_scenes=8 \(now 4\)"),
+    ],
+)
+def test_other_settings_than_the_run_began_with_are_refused_by_name(splits, finished, tmp_path, changes, said):
+    """Seed, learning rate and the like decide what a run is: others are refused before anything changes."""
+    shutil.copytree(finished, tmp_path / "run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=rf"run` was begun with {said}; give the command as it was, or another"):
+        run(splits, tmp_path / "run", tiny_settings(**{"eval_every": 5, "total_steps": 12} | changes))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_other_data_than_the_run_began_with_are_refused_by_name(splits, finished, tmp_path):
+    """Batches are a function of the data set too: one of another seed is refused."""
+    shutil.copytree(finished, tmp_path / "run")
+    other = copy.copy(splits[0])
+    other.manifest = splits[0].manifest | {"seed": 3}
+    with pytest.raises(ValueError, match=r"run` was begun with data\.seed=0 \(now 3\)"):
+        run((other, splits[1]), tmp_path / "run", tiny_settings(eval_every=5, total_steps=12))
+
+
+def test_what_only_says_when_or_how_may_change(splits, finished, tmp_path):
+    """The end, the intervals, how many files are kept, and how the same is computed may change as a run goes on."""
+    shutil.copytree(finished, tmp_path / "run")
+    changes = {"total_steps": 11, "log_every": 1, "eval_every": 0, "checkpoint_every": 1, "keep_checkpoints": 1}
+    run(splits, tmp_path / "run", tiny_settings(**changes, channels_last=False, precision="auto"))
+    assert [path.name for path in resume.resume_files(tmp_path / "run")] == ["step-000000011.resume"]
+
+
+def test_a_resume_file_of_an_earlier_version_goes_on(splits, finished, tmp_path):
+    """One that does not say what its run was begun with is believed."""
+    shutil.copytree(finished, tmp_path / "run")
+    state = resume.read_state(resume.resume_files(tmp_path / "run")[-1])
+    del state["settings"], state["data"]
+    resume.save_state(tmp_path / "run", state, keep=1)
+    run(splits, tmp_path / "run", tiny_settings(eval_every=5, total_steps=12))
+    assert resume.resume_files(tmp_path / "run")[-1].name == "step-000000012.resume"
+
+
+def poisoned(value):
+    """Returns a tensor of the same kind, all NaN."""
+    return torch.full_like(value, float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s | {"step": -1}, "`step` must be an integer"),
+        (lambda s: s | {"step": 7}, "`step` must be that of its name, got 7"),
+        (lambda s: s | {"step": "10"}, "`step` must be an integer"),
+        (lambda s: s | {"best": float("nan")}, "`best` must be a number"),
+        (lambda s: s | {"num_summed": None}, "`num_summed` must be an integer"),
+        (lambda s: s | {"model": []}, "`model` must be tensors by name"),
+        (lambda s: s | {"model": {**s["model"], "x": 3}}, "`model` must be tensors by name"),
+        (lambda s: s | {"model": {k: poisoned(v) for k, v in s["model"].items()}}, "`model.* holds NaN or infinity"),
+        (lambda s: s | {"sums": poisoned(s["sums"])}, "`sums` holds NaN or infinity"),
+        (lambda s: s | {"model_settings": "gqn"}, "`model_settings` must be an object"),
+        (lambda s: s | {"model_settings": {"name": torch.ones(2)}}, "settings must be what JSON can hold"),
+        (lambda s: s | {"earlier": 3}, "`earlier` must be a list"),
+        (lambda s: [s], "it must be an object"),
+        (lambda s: {k: v for k, v in s.items() if k != "best"}, "`best` is missing"),
+    ],
+)
+def test_states_that_no_run_could_have_written_are_passed_over(finished, tmp_path, caplog, change, said):
+    """Whatever is in a resume file with a right digest: it is named, and the one before it is used."""
+    path = shutil.copytree(finished, tmp_path / "run") / "checkpoints/step-000000010.resume"
+    buffer = io.BytesIO()
+    torch.save(change(resume.read_state(path)), buffer)
+    path.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+    assert resume.load_newest(tmp_path / "run")["step"] == 9
+    assert re.search(rf"step-000000010\.resume`: {said}", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["model"].popitem(), "lacks the tensor"),
+        (lambda s: s["model"].update({k: v.double() for k, v in s["model"].items()}), "must be float32 .* got float64"),
+        (lambda s: s.update(sums=s["sums"][:2]), "`sums` must be float64"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(splits, finished, tmp_path, change, said):
+    """Weights of another shape or type than the model's are refused by file and name."""
+    path = shutil.copytree(finished, tmp_path / "run") / "checkpoints/step-000000010.resume"
+    state = resume.read_state(path)
+    change(state)
+    resume.save_state(tmp_path / "run", state, keep=1)
+    with pytest.raises(ValueError, match=rf"`step-000000010\.resume`.*{said}"):
+        run(splits, tmp_path / "run", tiny_settings(eval_every=5, total_steps=12))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda moments: None, None),
+        (lambda moments: moments.update({99: moments[0]}), "must hold moments of"),
+        (lambda moments: moments[0].pop("exp_avg"), r"`optimizer\.state\[0\]` must hold step, exp_avg and exp_avg_sq"),
+        (lambda moments: moments[0].update(exp_avg=moments[0]["exp_avg"][None]), r"exp_avg` must be float32"),
+        (lambda moments: moments[0].update(exp_avg_sq=-moments[0]["exp_avg_sq"] - 1), "must not be below 0"),
+        (lambda moments: moments[0].update(step=torch.tensor(3)), r"step` must be float32 \[\], got int64"),
+    ],
+)
+def test_moments_that_do_not_fit_their_weights_are_refused(change, said):
+    """Adam's moments have the shapes and types of their weights, and its squares are none below 0."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    saved = copy.deepcopy(optimizer.state_dict())
+    change(saved["state"])
+    other = torch.optim.Adam(model.parameters(), lr=0.2)
+    if said is None:
+        load_optimizer(other, saved, {"step": 3})
+        assert torch.equal(other.state_dict()["state"][0]["exp_avg"], saved["state"][0]["exp_avg"])
+        assert other.param_groups[0]["lr"] == 0.2
+        return
+    with pytest.raises(ValueError, match=said):
+        load_optimizer(other, saved, {"step": 3})
+
+
+def test_a_fifo_in_place_of_a_resume_file_is_refused_at_once(tmp_path):
+    """A FIFO would block its reader for ever; it is passed over, and with no other file refused."""
+    (tmp_path / "checkpoints").mkdir()
+    os.mkfifo(tmp_path / "checkpoints/step-000000003.resume")
+    with pytest.raises(ValueError, match=r"No resume file in .* is whole"):
+        resume.load_newest(tmp_path)
 
 
 def test_last_few_resume_files_are_kept(splits, tmp_path):

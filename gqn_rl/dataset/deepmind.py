@@ -18,6 +18,8 @@ from gqn_rl.views import VIEWPOINT_SIZE, Views
 
 FRAMES, CAMERAS = "frames", "cameras"
 CAMERA_SIZE = 5
+_MOST_PIXELS, _PIXELS_PER_BYTE = 2**24, 1024
+"""Of one frame. JPEG spends at least a bit on a block of 64 pixels; 16 million pixels take 50 MB."""
 
 
 def read_scene(record: bytes, image_size: int, crop: int | None = None) -> Views:
@@ -59,6 +61,7 @@ def decode_frame(jpeg: bytes, image_size: int, crop: int | None = None) -> np.nd
     """
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            _check_size(image.width, image.height, len(jpeg))  # known from the header, before any memory is taken
             picture = image.convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"a frame of it is no whole JPEG picture ({error})") from None
@@ -70,6 +73,15 @@ def decode_frame(jpeg: bytes, image_size: int, crop: int | None = None) -> np.nd
     if side != image_size:
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(picture)
+
+
+def _check_size(width: int, height: int, num_bytes: int) -> None:
+    """Refuses a picture that claims more pixels than we decode, or than its bytes could ever hold."""
+    if width * height > min(_MOST_PIXELS, _PIXELS_PER_BYTE * num_bytes):
+        raise ValueError(
+            f"a frame of it claims {width}x{height} pixels in {num_bytes} bytes, more than are read "
+            f"({_MOST_PIXELS} at most, and {_PIXELS_PER_BYTE} for each byte)"
+        )
 
 
 def viewpoints(cameras: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gqn_rl.artefacts.files import check_regular
 from gqn_rl.dataset.deepmind import read_scene
 from gqn_rl.dataset.tfrecord import Record, read_records
 from gqn_rl.processes import map_in_order
@@ -42,12 +43,14 @@ def list_files(source: Path, split: str) -> dict[str, int]:
     """Returns the TFRecord files of a split in order, path below `source` -> bytes.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or one of them is no regular file.
     """
     folder = source / SPLIT_FOLDERS[split]
     paths = sorted(path for path in folder.glob("*.tfrecord") if not path.name.startswith("."))
     if not paths:
         raise ValueError(f"`source` must hold .tfrecord files in `train/` and `test/`; `{folder}` holds none.")
+    for path in paths:
+        check_regular(path)
     return {path.relative_to(source).as_posix(): path.stat().st_size for path in paths}
 
 

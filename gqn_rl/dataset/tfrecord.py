@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gqn_rl.artefacts.files import open_regular
 from gqn_rl.dataset.crc32c import masked_crc32c
 
 _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _LIKE_A_LENGTH = re.compile(rb"(?=(?!\0{4})[\s\S]{4}\0{4})")
 """Where the length of a record could stand: between 1 and 2³² - 1."""
+_MOST_IN_VAIN = 4
+"""Bytes of damaged records that are read to find out, as a multiple of the file's size; whole files need none."""
 
 
 class Record(NamedTuple):
@@ -39,16 +42,31 @@ class Record(NamedTuple):
 def read_records(path: Path, start: int = 0) -> Iterator[Record]:
     """Yields the records of a file from byte `start` on, the damaged ones marked, up to the last byte.
 
-    After damage, reading goes on at the next place with a length whose checksum is right.
+    After damage, reading goes on at the next place with a length whose checksum is right. A file that makes this cost
+    more than `_MOST_IN_VAIN` times its size (lengths that overlap, each with a right checksum) is given up from there.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
+            if start == 0:
+                yield Record(0, 1, b"", "the file is empty, perhaps a download that failed")
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            in_vain = 0
             while start < len(content):
                 record = _record_at(content, start)
+                if record.fault is not None:
+                    in_vain += _claimed(content, start)
+                if in_vain > _MOST_IN_VAIN * len(content):
+                    fault = "its lengths overlap so often that the rest of the file is given up"
+                    record = Record(start, len(content), b"", fault)
                 yield record
                 start = record.end
+
+
+def _claimed(content: mmap.mmap, offset: int) -> int:
+    """Returns how many bytes were checked in vain at a damaged record."""
+    length = _length_at(content, offset)
+    return 0 if length is None or offset + _HEADER.size + length + _FOOTER.size > len(content) else length
 
 
 def _record_at(content: mmap.mmap, offset: int) -> Record:

@@ -58,11 +58,23 @@ def main(cfg: DictConfig) -> None:
         sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
         model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
         earlier = begin_from(model, cfg.init_from) if cfg.init_from else []
-        if workers.is_main:
-            write_run_header(cfg.run_dir, cfg)
-            print(f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")
+
+        def on_begin() -> None:
+            if workers.is_main:
+                write_run_header(cfg.run_dir, cfg)
+                print(
+                    f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}."
+                )
+
         metrics = train(
-            model, dataset, heldout, run_dir=cfg.run_dir, settings=settings, earlier=earlier, workers=workers
+            model,
+            dataset,
+            heldout,
+            run_dir=cfg.run_dir,
+            settings=settings,
+            earlier=earlier,
+            workers=workers,
+            on_begin=on_begin,
         )
         if workers.is_main:
             print(summary(metrics, cfg.run_dir))

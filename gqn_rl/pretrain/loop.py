@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -16,6 +16,7 @@ from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.report import Report
+from gqn_rl.pretrain.resume_checks import begun_with, check_begun_with
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer
 from gqn_rl.runlog import Every
@@ -31,6 +32,7 @@ def train(
     earlier: Sequence[dict[str, Any]] = (),
     workers: Workers | None = None,
     show_progress: bool = True,
+    on_begin: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Trains `model` until `settings.total_steps`, going on from the newest resume file in `run_dir`.
 
@@ -43,12 +45,14 @@ def train(
         earlier: trainings that are in the weights already, for the encoder's file; see `origin.begin_from`.
         workers: this process among several; alone on the CPU when None.
         show_progress: draw a progress bar.
+        on_begin: called once when it is known that the run can go on, before anything is written.
 
     Returns:
         The metrics of the last evaluation: empty when the run was finished before, and in processes that do not judge.
 
     Raises:
-        ValueError: model and data do not fit, the run began from other weights, or no resume file is whole.
+        ValueError: model and data do not fit, the run began with other settings, data or weights, or no resume
+            file is whole.
         FloatingPointError: loss or gradient is no longer finite; the sentence names the last good resume file.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a resume file was written.
     """
@@ -56,10 +60,13 @@ def train(
     _check_fit(model, dataset, settings)
     trainer = Trainer(model, settings, workers)
     if workers.is_main:
-        resume.clear_leftovers(run_dir)
+        resume.clear_old(run_dir)
     if (state := resume.load_newest(run_dir)) is not None:
+        check_begun_with(run_dir, state, begun_with(settings, dataset.manifest))
         _check_origin(state, earlier, run_dir)
         trainer.restore(state)
+    on_begin()
+    known = {"earlier": list(earlier)} | begun_with(settings, dataset.manifest)
     log_now, evaluate_now, save_now = (
         Every(n) for n in (settings.log_every, settings.eval_every, settings.checkpoint_every)
     )
@@ -87,7 +94,7 @@ def train(
             if evaluating:
                 trainer.best = report.evaluate(step, trainer.best)
             if (saving or stopping) and workers.is_main:
-                resume.save_state(run_dir, trainer.state() | {"earlier": list(earlier)}, settings.keep_checkpoints)
+                resume.save_state(run_dir, trainer.state() | known, settings.keep_checkpoints)
             if stopping and not last:
                 raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from there")
             speed.go_on()
@@ -144,7 +151,8 @@ def _check_finite(trainer: Trainer, run_dir: pathlib.Path) -> None:
         last_good = f"the last good resume file is `{files[-1]}`" if files else "no resume file was written before"
         raise FloatingPointError(
             f"Loss or gradient became NaN or infinite at or before step {trainer.step}; {last_good}. "
-            "Try a lower `train.lr`, `train.grad_clip_norm=1.0` or `train.precision=float32`."
+            "The same command with `train.precision=float32` goes on from there; a lower `train.lr` or "
+            "`train.grad_clip_norm=1.0` needs another `run_dir`, which `init_from` begins with the weights of this one."
         )
 
 

@@ -6,12 +6,13 @@ import hashlib
 import io
 import logging
 import pathlib
-import pickle
 from typing import Any
 
 import torch
 
-from gqn_rl.runlog import read_rows, write_atomic
+from gqn_rl.artefacts.files import read_bytes
+from gqn_rl.pretrain.resume_checks import check_state
+from gqn_rl.runlog import clear_leftovers, read_rows, write_atomic
 
 FOLDER = "checkpoints"
 _DIGEST_BYTES = 32
@@ -35,10 +36,10 @@ def save_state(run_dir: pathlib.Path, state: dict[str, Any], keep: int) -> pathl
     return path
 
 
-def clear_leftovers(run_dir: pathlib.Path) -> None:
+def clear_old(run_dir: pathlib.Path) -> None:
     """Deletes unfinished files that a killed process left behind; for one process alone, before it writes."""
-    for leftover in [*run_dir.glob(".*.tmp"), *(run_dir / FOLDER).glob(".*.tmp")]:
-        leftover.unlink(missing_ok=True)
+    for folder in (run_dir, run_dir / FOLDER):
+        clear_leftovers(folder)
 
 
 def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
@@ -50,7 +51,9 @@ def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
     files = resume_files(run_dir)
     for path in reversed(files):
         try:
-            return read_state(path)
+            state = read_state(path)
+            check_state(path, state)
+            return state
         except ValueError as error:
             _log.warning("%s Falling back to the resume file before it.", error)
     if files:
@@ -64,14 +67,15 @@ def read_state(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is truncated or altered; the sentence names it.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"`{path}` is damaged: its sha256 does not match its content.")
     try:
         return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ValueError(f"`{path}` is not a resume file: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever an unpickler makes of a foreign file
+        first_line = str(error).strip().split("\n")[0]
+        raise ValueError(f"`{path}` is not a resume file: {first_line}") from error
 
 
 def resume_files(run_dir: pathlib.Path) -> list[pathlib.Path]:

@@ -16,6 +16,7 @@ from gqn_rl.models.gqn import GQN
 from gqn_rl.pretrain import schedules
 from gqn_rl.pretrain.hardware import Workers, uses_bf16
 from gqn_rl.pretrain.metrics import nll_floor
+from gqn_rl.pretrain.resume_checks import load_optimizer, load_sums, load_weights
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.views import Views
 
@@ -117,16 +118,18 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a state; the model must have the same sizes."""
-        then = build_model(**state["model_settings"])  # settings that came later have the values that were meant
+        with torch.device("meta"):  # sizes out of a file may be those of a model that fits into no memory
+            then = build_model(**state["model_settings"])  # settings that came later have the values that were meant
         if model_settings(then) != model_settings(self.model):
             raise ValueError(
                 f"`model` differs from the run's ({state['model_settings']}, got {model_settings(self.model)}); "
                 "choose another `run_dir`."
             )
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_weights(self.model, state)
+        load_optimizer(self._optimizer, state.get("optimizer"), state)
         self.step, self.best = state["step"], state["best"]
-        self._sums, self._num_summed = state["sums"].to(self.device), state["num_summed"]
+        self._num_summed = state["num_summed"]
+        self._sums.copy_(load_sums(state, self._sums))
 
     def _reset_sums(self) -> None:
         self._sums = torch.zeros(len(_SUMMED), dtype=torch.float64, device=self.device)
