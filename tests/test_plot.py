@@ -51,7 +51,7 @@ def test_plot_draws_over_hours_where_it_is_asked_to_and_knows_no_third_axis(tmp_
     wrong = plot("runs=runs", "out=other", "axes=[days]", cwd=tmp_path)
     assert wrong.returncode == 1
     assert "Traceback" not in wrong.stderr
-    assert "`axes` must be a list of env_steps and hours, got days" in wrong.stderr
+    assert "`axes` must be a list of env_steps, pictures, actions, hours, processor_hours, got days" in wrong.stderr
     assert not (tmp_path / "other").exists()
 
 

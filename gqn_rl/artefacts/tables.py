@@ -12,7 +12,14 @@ from gqn_rl.artefacts.documents import Mismatch, Number, OrNull, Schema
 from gqn_rl.artefacts.files import read_bytes, shown
 
 
-def read_csv(path: str | Path, columns: Mapping[str, Schema], remedy: str, *, cut: str = "refuse") -> list[dict]:
+def read_csv(
+    path: str | Path,
+    columns: Mapping[str, Schema],
+    remedy: str,
+    *,
+    optional: Mapping[str, Schema] | None = None,
+    cut: str = "refuse",
+) -> list[dict]:
     """Reads a CSV file with a header.
 
     Args:
@@ -20,6 +27,7 @@ def read_csv(path: str | Path, columns: Mapping[str, Schema], remedy: str, *, cu
         columns: what each column that is needed must hold: `Number`, `Text`, or `OrNull` of one where a cell may be
             empty. Others may stand beside them and are read as text.
         remedy: what the user can do when the file is something else, to end the sentence.
+        optional: columns that older files lack, likewise.
         cut: what to do with a last row that was cut short: "refuse" or "drop" it.
 
     Returns:
@@ -42,6 +50,7 @@ def read_csv(path: str | Path, columns: Mapping[str, Schema], remedy: str, *, cu
         header, *rows = csv.reader(io.StringIO(text, newline=""))
     except csv.Error as error:
         raise ValueError(f"`{path}` is not a table ({error}); {remedy}.") from None
+    columns = {**columns, **{name: schema for name, schema in (optional or {}).items() if name in header}}
     if missing := [name for name in columns if header.count(name) != 1]:
         raise ValueError(f"`{path}` must have one column `{missing[0]}`, has {shown(','.join(header))}; {remedy}.")
     return [_row(path, number, header, row, columns, remedy) for number, row in enumerate(rows, 1) if row]

@@ -1,5 +1,6 @@
 """Learning curves: turns `run.json`, `eval.csv` and `transfer.csv` of agent runs into figures and tables."""
 
+from gqn_rl.curves.attribution import attribute, write_attribution
 from gqn_rl.curves.comparison import Comparison, compare
 from gqn_rl.curves.figures import draw_curves
 from gqn_rl.curves.measures import measure
@@ -11,12 +12,14 @@ __all__ = [
     "Comparison",
     "Run",
     "TransferRow",
+    "attribute",
     "compare",
     "draw_curves",
     "file_name",
     "load_runs",
     "measure",
     "measure_transfer",
+    "write_attribution",
     "write_csv",
     "write_markdown",
 ]

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import on_common_grid
+from gqn_rl.curves.statistics import Sample, Stratum, on_common_grid
 
 ORACLE = "oracle"
 REFERENCES = ("gqn_episode", "gqn_pixels", "gqn")
@@ -29,7 +29,8 @@ LABEL_ORDER = (
     *("imagenet", "vae", "autoencoder", "supervised", "random_encoder", "random_encoder_episode"),
 )
 
-Axis = Literal["env_steps", "hours"]
+Axis = Literal["env_steps", "pictures", "actions", "hours", "processor_hours"]
+"""What curves are drawn over; pictures and actions include those of pretraining."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Comparison:
         random_return: scores 0.
         oracle_return: scores 100; None when scores cannot be formed, and returns then stay as they are.
         behind: runs of the same environment and algorithm to draw behind the curves, counted nowhere.
+        nested: whether intervals are of encoders, agents and episodes together, or of agents alone.
     """
 
     env: str
@@ -49,6 +51,7 @@ class Comparison:
     random_return: float
     oracle_return: float | None
     behind: tuple[Run, ...] = ()
+    nested: bool = False
 
     @property
     def cameras(self) -> list[str]:
@@ -88,6 +91,29 @@ class Comparison:
         """Returns each run's final score, float64 [n]."""
         return self.score(np.array([final_value(run.returns) for run in runs]))
 
+    def final_sample(self, runs: list[Run]) -> Stratum:
+        """Returns each run's final score as what intervals are drawn from."""
+        return self._sample(runs, [run.episodes[-NUM_FINAL_EVALUATIONS:].mean(axis=0) for run in runs])
+
+    def first_and_final_sample(self, runs: list[Run]) -> Stratum:
+        """Returns each run's first and final score likewise, [n, 2]."""
+        last = [run.episodes[-NUM_FINAL_EVALUATIONS:].mean(axis=0) for run in runs]
+        return self._sample(runs, [np.stack([run.episodes[0], end]) for run, end in zip(runs, last, strict=True)])
+
+    def curve_sample(self, runs: list[Run]) -> tuple[np.ndarray, Stratum]:
+        """Returns the grid of `curves` over environment steps, and the scores on it likewise."""
+        grid, scores = self.curves(runs)
+        if not self.nested:
+            return grid, scores
+        curves = [np.stack([np.interp(grid, run.env_steps, one) for one in run.episodes.T], axis=-1) for run in runs]
+        return grid, self._sample(runs, curves)
+
+    def _sample(self, runs: list[Run], returns: list[np.ndarray]) -> Stratum:
+        """Turns returns of episodes, [..., E] for each run, into a stratum of scores."""
+        if not self.nested or len({values.shape for values in returns}) > 1:
+            return self.score(np.stack([values.mean(axis=-1) for values in returns]))
+        return Sample(self.score(np.stack(returns)), tuple(run.encoder for run in runs))
+
     def curves(self, runs: list[Run], axis: Axis = "env_steps") -> tuple[np.ndarray, np.ndarray]:
         """Returns the grid, float64 [T], that all `runs` cover and their scores on it, float64 [n, T].
 
@@ -100,15 +126,17 @@ class Comparison:
         return grid, self.score(returns)
 
 
-def compare(runs: Sequence[Run], behind: Sequence[Run] = ()) -> list[Comparison]:
+def compare(runs: Sequence[Run], behind: Sequence[Run] = (), nested: bool = False) -> list[Comparison]:
     """Groups runs by environment and algorithm, finds the returns that score 0 and 100, and warns of missing ones.
 
     Of the runs `behind`, those of other environments and algorithms and those that `runs` holds too are left out.
+    `nested` is the comparisons'.
     """
     groups = sorted({(run.env, run.algorithm) for run in runs})
     folders = {run.folder.resolve() for run in runs}
     behind = [run for run in behind if run.folder.resolve() not in folders]
-    return [_comparison(*group, _of_group(runs, group), _of_group(behind, group)) for group in groups]
+    found = [_comparison(*group, _of_group(runs, group), _of_group(behind, group)) for group in groups]
+    return [dataclasses.replace(one, nested=nested) for one in found]
 
 
 def _of_group(runs: Sequence[Run], group: tuple[str, str]) -> list[Run]:

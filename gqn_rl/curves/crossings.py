@@ -21,13 +21,13 @@ class Climb:
 
     Attributes:
         grid: environment steps that all runs cover, float64 [T].
-        scores: the runs' scores on the grid, float64 [n, T]; rows to draw samples from.
+        sample: the runs' scores on the grid, [n, T], as what intervals are drawn from.
         first_evaluation: environment steps after which each run has been evaluated since its training began; 0 where
             one never was.
     """
 
     def __init__(self, comparison: Comparison, runs: Sequence[Run]):
-        self.grid, self.scores = comparison.curves(list(runs))
+        self.grid, self.sample = comparison.curve_sample(list(runs))
         self.first_evaluation = max(_first_evaluation(run) for run in runs)
 
     def steps_to(self, level: float, scores: np.ndarray) -> float:

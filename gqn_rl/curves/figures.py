@@ -72,7 +72,13 @@ LABELS = {
     "random_encoder": "untrained encoder",
     "random_encoder_episode": "untrained, all views since reset",
 }
-AXIS_LABELS: dict[Axis, str] = {"env_steps": "environment steps", "hours": "wall-clock hours"}
+AXIS_LABELS: dict[Axis, str] = {
+    "env_steps": "environment steps",
+    "pictures": "pictures, those of pretraining included",
+    "actions": "actions, those of pretraining included",
+    "hours": "wall-clock hours",
+    "processor_hours": "processor hours",
+}
 PANEL_SIZE_IN = (3.9, 3.4)
 LEGEND_WIDTH_IN = 2.3
 
@@ -126,7 +132,7 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, se
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     panel.set_title(f"{camera} camera", fontsize=10)
     panel.set_xlabel(AXIS_LABELS[axis])
-    if axis == "env_steps":
+    if axis in ("env_steps", "pictures", "actions"):
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.spines[["top", "right"]].set_visible(False)
 

@@ -15,7 +15,7 @@ import numpy as np
 from gqn_rl.curves.comparison import Comparison, final_value
 from gqn_rl.curves.crossings import Climb, ratio_of_climbs
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import Estimate, estimate, iqm, mean_height
+from gqn_rl.curves.statistics import Estimate, beside, estimate, iqm, mean_height
 
 LEVELS = (50, 80)
 """Scores, in per cent of the oracle, to which the environment steps are counted."""
@@ -25,6 +25,7 @@ PIXELS_SHARE = 80
 LEARNT = 5.0
 """Points of the score that an agent must gain over its untrained self before it has learnt something."""
 UNDEFINED = Estimate(np.nan, np.nan, np.nan)
+_OF_PIXELS = ("steps_of_pixels", "gain_on_pixels", "repaid_pictures", "repaid_actions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Row:
         steps_of_pixels: environment steps until the IQM curve reaches `PIXELS_SHARE` % of what pixels end with;
             infinity when it never does, NaN where pixels gained no more than `LEARNT`.
         gain_on_pixels: those steps of pixels divided by this row's; 0 when this row never gets there.
+        repaid_pictures, repaid_actions: agents after which the pictures and actions of pretraining are repaid, each
+            trained so far instead of one on pixels; infinity when pixels get there first, NaN where there were none or
+            nobody counted.
     """
 
     env: str
@@ -64,6 +68,8 @@ class Row:
     ratio_80: Estimate
     steps_of_pixels: Estimate
     gain_on_pixels: Estimate
+    repaid_pictures: Estimate
+    repaid_actions: Estimate
 
 
 def measure(comparison: Comparison, seed: int) -> list[Row]:
@@ -94,8 +100,8 @@ def _after_training(comparison: Comparison, runs: list[Run], climb: Climb, horiz
         "seeds": len(runs),
         "num_steps": int(climb.grid[-1]),
         "first_evaluation": int(climb.first_evaluation),
-        "final": estimate(iqm, [comparison.final_scores(runs)], seed),
-        "area": estimate(lambda s: mean_height(climb.grid[early], iqm(s)[early]), [climb.scores], seed),
+        "final": estimate(iqm, [comparison.final_sample(runs)], seed),
+        "area": estimate(lambda s: mean_height(climb.grid[early], iqm(s)[early]), [climb.sample], seed),
         "success": estimate(iqm, [np.array([final_value(run.success) for run in runs])], seed),
         "final_return": estimate(iqm, [np.array([final_value(run.returns) for run in runs])], seed),
     }
@@ -108,10 +114,10 @@ def _steps_to_the_oracle(comparison: Comparison, climbs: dict[str, Climb], name:
     if comparison.oracle_return is None:
         return found
     for level in LEVELS:
-        found[f"steps_{level}"] = estimate(partial(climb.steps_to, level), [climb.scores], seed)
+        found[f"steps_{level}"] = estimate(partial(climb.steps_to, level), [climb.sample], seed)
         if reference is not None and name != comparison.reference:
             ratio = partial(_ratio_at, climb, reference, level)
-            found[f"ratio_{level}"] = estimate(ratio, [climb.scores, reference.scores], seed)
+            found[f"ratio_{level}"] = estimate(ratio, [climb.sample, reference.sample], seed)
     return found
 
 
@@ -128,10 +134,9 @@ def _steps_to_pixels(
     Each pixel run carries its first and its final score as last columns, so every resample forms the level anew.
     """
     if comparison.oracle_return is None or PIXELS not in climbs:
-        return {"steps_of_pixels": UNDEFINED, "gain_on_pixels": UNDEFINED}
+        return dict.fromkeys(_OF_PIXELS, UNDEFINED)
     climb, other = climbs[name], climbs[PIXELS]
-    first = comparison.score(np.array([run.returns[0] for run in cells[PIXELS]]))
-    pixels = np.column_stack([other.scores, first, comparison.final_scores(cells[PIXELS])])
+    pixels = beside(other.sample, comparison.first_and_final_sample(cells[PIXELS]))
 
     def steps_of_pixels(pixels: np.ndarray) -> float:
         return other.steps_to(_level(pixels), pixels[:, :-2])
@@ -143,9 +148,28 @@ def _steps_to_pixels(
         return ratio_of_climbs(other, steps_of_pixels(pixels), climb, steps(scores, pixels))
 
     if name == PIXELS:
-        return {"steps_of_pixels": estimate(steps_of_pixels, [pixels], seed), "gain_on_pixels": UNDEFINED}
-    samples = [climb.scores, pixels]
-    return {"steps_of_pixels": estimate(steps, samples, seed), "gain_on_pixels": estimate(gain, samples, seed)}
+        return dict.fromkeys(_OF_PIXELS, UNDEFINED) | {"steps_of_pixels": estimate(steps_of_pixels, [pixels], seed)}
+    samples = [climb.sample, pixels]
+    found = {"steps_of_pixels": estimate(steps, samples, seed), "gain_on_pixels": estimate(gain, samples, seed)}
+    for what in ("pictures", "actions"):
+        cost = float(np.mean([getattr(run, what)[0] - run.env_steps[0] for run in cells[name]]))
+
+        def agents(scores: np.ndarray, pixels: np.ndarray, cost: float = cost) -> float:
+            return agents_to_repay(cost, steps(scores, pixels), steps_of_pixels(pixels))
+
+        found[f"repaid_{what}"] = estimate(agents, samples, seed) if cost > 0 else UNDEFINED
+    return found
+
+
+def agents_to_repay(cost: float, steps: float, steps_of_pixels: float) -> float:
+    """Returns after how many agents that need `steps`, where pixels need others, what pretraining took is repaid.
+
+    >>> [agents_to_repay(1000.0, *pair) for pair in ((100.0, 600.0), (600.0, 100.0), (float("inf"), 100.0))]
+    [2.0, inf, inf]
+    """
+    if np.isnan(steps) or np.isnan(steps_of_pixels):
+        return float("nan")
+    return cost / (steps_of_pixels - steps) if steps < steps_of_pixels else float("inf")
 
 
 def _level(pixels: np.ndarray) -> float:

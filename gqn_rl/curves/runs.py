@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ ADVICE = "train the agent again or leave its folder out"
 _NAME = Text(pattern=r"(?!.*\.\.)[^\s\W][\w.+:/ -]{0,99}", words="a name that stays within a folder")
 """Of what figures are called by: ids of environments may hold `/` and `:`, but no name leads out of a folder."""
 _LABEL = Text(pattern=r"[^\x00-\x1f]{1,100}", words="a short text")
+_COUNT = Number(least=0, most=2**53, integer=True)
 _FACTS = Record(
     {
         **{"env": _NAME, "agent": _NAME, "camera": _LABEL, "repr": _LABEL},
@@ -33,6 +35,8 @@ _FACTS = Record(
         "action_repeat": Number(least=1, most=2**31, integer=True),
         "command": Text(),
         "pretraining": OrNull(Text()),
+        "encoder": OrNull(Text()),
+        "experience": OrNull(Record({"pictures": OrNull(_COUNT), "actions": OrNull(_COUNT)})),
         "agent_settings": Anything(),
     },
 )
@@ -43,6 +47,7 @@ _EVALUATION: dict[str, Schema] = {
     "success_rate": OrNull(Number(least=0, most=1)),
     "returns": Text(),
 }
+_LATER_COLUMNS: dict[str, Schema] = {"processor_s": OrNull(Number(least=0))}
 _TRANSFER: dict[str, Schema] = {"env_steps": _STEPS, "camera": _LABEL, "mean_return": Number()}
 
 
@@ -64,6 +69,11 @@ class Run:
             does not tell.
         num_episodes: episodes in the last evaluation.
         transfer: mean return of the model of the last evaluation seen from other cameras, by camera; often empty.
+        encoder: what tells the frozen encoders of runs apart; "" where there is one for all, or none.
+        pictures, actions: seen and taken before each evaluation, those of pretraining included, float64 [T]; NaN where
+            what pretraining took was not counted.
+        processor_hours: of the run and its workers before each evaluation, float64 [T]; NaN where they were not told.
+        episodes: return of each evaluation's every episode, float64 [T, E]; their mean, [T, 1], where E varies.
     """
 
     folder: Path
@@ -82,6 +92,11 @@ class Run:
     success: np.ndarray
     num_episodes: int
     transfer: dict[str, float]
+    encoder: str
+    pictures: np.ndarray
+    actions: np.ndarray
+    processor_hours: np.ndarray
+    episodes: np.ndarray
 
     @property
     def algorithm(self) -> str:
@@ -125,7 +140,8 @@ def load_runs(places: str | Path | Iterable[str | Path], *, setting: str = "runs
 def load_run(folder: Path) -> Run:
     """Loads one run folder, or raises a ValueError that names the file that is wrong."""
     facts = read_json(folder / "run.json", _FACTS, ADVICE)
-    columns, num_episodes = _read_evaluations(folder / "eval.csv")
+    columns, episodes = _read_evaluations(folder / "eval.csv")
+    spent = facts.get("experience") or ({} if facts.get("pretraining") else {"pictures": 0, "actions": 0})
     transfer = _read_transfer(folder / "transfer.csv", columns["env_steps"][-1])
     return Run(
         folder=folder,
@@ -138,9 +154,23 @@ def load_run(folder: Path) -> Run:
         hours=columns["wall_clock_s"] / 3600,
         returns=columns["mean_return"],
         success=columns["success_rate"],
-        num_episodes=num_episodes,
+        num_episodes=episodes.num_last,
         transfer=transfer,
+        encoder=_encoder_of(facts),
+        pictures=columns["env_steps"] + _or_nan(spent.get("pictures")),
+        actions=columns["env_steps"] + _or_nan(spent.get("actions")),
+        processor_hours=columns["processor_s"] / 3600,
+        episodes=episodes.returns,
     )
+
+
+def _encoder_of(facts: dict) -> str:
+    """Returns what tells a run's encoder from others; an untrained one is another with every seed."""
+    return f"seed {facts['seed']}" if facts["repr"].startswith("random_encoder") else facts.get("encoder") or ""
+
+
+def _or_nan(count: float | None) -> float:
+    return float("nan") if count is None else float(count)
 
 
 def _run_folders(places: list[str | Path]) -> Iterable[Path]:
@@ -149,15 +179,32 @@ def _run_folders(places: list[str | Path]) -> Iterable[Path]:
             yield from (path.parent for path in Path(match).rglob("run.json"))
 
 
-def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], int]:
-    """Returns the columns that are numbers, float64 [T] each, and the number of episodes in the last evaluation."""
-    rows = read_csv(path, _EVALUATION, ADVICE)
+class _Episodes(NamedTuple):
+    """Episodes of a run's evaluations: `Run.episodes`, and their number in the last one."""
+
+    returns: np.ndarray
+    num_last: int
+
+
+def _read_evaluations(path: Path) -> tuple[dict[str, np.ndarray], _Episodes]:
+    """Returns the columns that are numbers, float64 [T] each, and the episodes."""
+    rows = read_csv(path, _EVALUATION, ADVICE, optional=_LATER_COLUMNS)
     if not rows:
         raise ValueError(f"`{path}` holds no evaluation; {ADVICE}.")
-    columns = {name: np.array([row[name] for row in rows], float) for name in (*NUMERIC_COLUMNS, "success_rate")}
+    names = (*NUMERIC_COLUMNS, "success_rate", "processor_s")
+    columns = {name: np.array([row.get(name) for row in rows], float) for name in names}
     if (np.diff(columns["env_steps"]) <= 0).any() or (np.diff(columns["wall_clock_s"]) < 0).any():
         raise ValueError(f"`{path}` must go forward in `env_steps` and `wall_clock_s` from row to row; {ADVICE}.")
-    return columns, len(rows[-1]["returns"].split(";"))
+    return columns, _Episodes(_episodes(rows, columns["mean_return"]), len(rows[-1]["returns"].split(";")))
+
+
+def _episodes(rows: list[dict[str, Any]], means: np.ndarray) -> np.ndarray:
+    """Returns every episode's return, float64 [T, E], with exactly the evaluations' means; [T, 1] where E varies."""
+    try:
+        returns = np.array([[float(text) for text in row["returns"].split(";")] for row in rows])
+    except ValueError:  # some have more than others, or none are told
+        return means[:, None]
+    return returns + (means - returns.mean(axis=1))[:, None]  # they are written with six digits
 
 
 def _read_transfer(path: Path, last_step: float) -> dict[str, float]:
@@ -182,7 +229,7 @@ def file_name(name: str) -> str:
 def _refuse_duplicates(runs: list[Run]) -> None:
     seen: dict[tuple, Path] = {}
     for run in runs:
-        key = (run.env, run.camera, run.repr, run.agent, run.seed)
+        key = (run.env, run.camera, run.repr, run.agent, run.encoder, run.seed)
         if key in seen:
             raise ValueError(f"`{run.folder}` and `{seen[key]}` hold the same run and seed; leave one of them out.")
         seen[key] = run.folder

@@ -7,6 +7,7 @@ replacement.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,19 +40,70 @@ def iqm(values: np.ndarray) -> np.ndarray:
     return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
 
 
-def bootstrap(statistic: Callable, strata: Sequence[np.ndarray], seed: int) -> np.ndarray | None:
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Runs of one cell with their episodes: a stratum whose agents hang together by encoder, and all by their episodes.
+
+    A resample draws encoders, then agents of each, and once for all strata the episodes that everybody is judged by.
+
+    Attributes:
+        values: of every run and episode, float64 [n, ..., E].
+        encoders: a name for each run's encoder, [n].
+    """
+
+    values: np.ndarray
+    encoders: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def mean(self) -> np.ndarray:
+        """Returns the runs' means over episodes, float64 [n, ...]."""
+        return self.values.mean(axis=-1)
+
+    def draw(self, rng: np.random.Generator, episodes: np.ndarray) -> np.ndarray:
+        """Returns a resample, float64 [m, ...], judged by these `episodes`, int [E]."""
+        names = sorted(set(self.encoders))
+        drawn = [names[i] for i in rng.integers(len(names), size=len(names))] if len(names) > 1 else names
+        agents = [np.flatnonzero([encoder == name for encoder in self.encoders]) for name in drawn]
+        chosen = np.concatenate([some[rng.integers(len(some), size=len(some))] for some in agents])
+        weights = np.bincount(episodes, minlength=len(episodes)) / len(episodes)
+        return self.values[chosen] @ weights
+
+
+Stratum = np.ndarray | Sample
+"""Runs of one cell: an array [n, ...] of independent ones, or a `Sample`."""
+
+
+def beside(left: Stratum, right: Stratum) -> Stratum:
+    """Puts the columns of two strata of the same runs side by side, [n, a] and [n, b] to [n, a + b]."""
+    if isinstance(left, Sample) and isinstance(right, Sample) and left.values.shape[-1] == right.values.shape[-1]:
+        return Sample(np.concatenate([left.values, right.values], axis=1), left.encoders)
+    return np.column_stack([s.mean() if isinstance(s, Sample) else s for s in (left, right)])
+
+
+def _resamples(strata: Sequence[Stratum], rng: np.random.Generator) -> list[np.ndarray]:
+    """Draws each stratum once; samples with equally many episodes share them."""
+    numbers = {s.values.shape[-1] for s in strata if isinstance(s, Sample)}
+    episodes = {number: rng.integers(number, size=number) for number in sorted(numbers)}
+    return [
+        s.draw(rng, episodes[s.values.shape[-1]]) if isinstance(s, Sample) else s[rng.integers(len(s), size=len(s))]
+        for s in strata
+    ]
+
+
+def bootstrap(statistic: Callable, strata: Sequence[Stratum], seed: int) -> np.ndarray | None:
     """Returns `statistic(*strata)` on resampled strata, float64 [R, ...]; None where one has fewer than `FEW_SEEDS`.
 
     Args:
         statistic: takes one array [n_i, ...] for each stratum.
-        strata: arrays [n_i, ...]; rows are resampled within their own stratum.
+        strata: arrays [n_i, ...] or samples; runs are resampled within their own stratum.
         seed: of the resampling, which begins anew with every call: no interval depends on what else is computed.
     """
     if min(len(stratum) for stratum in strata) < FEW_SEEDS:
         return None
     rng = np.random.default_rng(seed)
-    resampled = ([s[rng.integers(len(s), size=len(s))] for s in strata] for _ in range(NUM_RESAMPLES))
-    return np.stack([statistic(*sample) for sample in resampled])
+    return np.stack([statistic(*_resamples(strata, rng)) for _ in range(NUM_RESAMPLES)])
 
 
 def percentile_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,13 +113,13 @@ def percentile_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def estimate(statistic: Callable, strata: Sequence[np.ndarray], seed: int) -> Estimate:
+def estimate(statistic: Callable, strata: Sequence[Stratum], seed: int) -> Estimate:
     """Returns a scalar statistic of the strata with its interval.
 
     A resample may leave the statistic undefined (NaN: neither agent got there); when more than the tails' share of them
     do, there is no interval.
     """
-    value = float(statistic(*strata))
+    value = float(statistic(*(s.mean() if isinstance(s, Sample) else s for s in strata)))
     samples = bootstrap(statistic, strata, seed)
     if samples is None or np.isnan(value) or np.isnan(samples).mean() > 1 - LEVEL:
         return Estimate(value, np.nan, np.nan)

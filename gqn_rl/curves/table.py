@@ -66,6 +66,11 @@ def _section(comparison: Comparison, rows: list[Row], transfers: list[TransferRo
     if pixels:
         header += [f"steps to {PIXELS_SHARE} % of pixels", "pixels' steps / these"]
         body = [[*cells, *_cells_of_pixels(row, pixels.get(row.camera))] for row, cells in zip(rows, body, strict=True)]
+    repaid = [what for what in ("pictures", "actions") if any(not np.isnan(_repaid(row, what).value) for row in rows)]
+    header += [f"{what} repaid after, agents" for what in repaid]
+    body = [
+        [*cells, *(show(_repaid(row, what), _agents) for what in repaid)] for row, cells in zip(rows, body, strict=True)
+    ]
     lines = [f"## {comparison.env}, {comparison.agent}", "", *_table(header, body), "", *_notes(comparison, rows)]
     if transfers:
         lines += ["", *_transfer_table(transfers, score)]
@@ -94,6 +99,14 @@ def _cells_of_pixels(row: Row, pixels: Row | None) -> list[str]:
     """Writes the two columns, the ratio as "–" where no pixels were run under the row's camera."""
     gain = ratio(row.gain_on_pixels, pixels, row, "steps_of_pixels") if pixels else "–"
     return [show(row.steps_of_pixels, steps_of(row)), gain]
+
+
+def _repaid(row: Row, what: str) -> Estimate:
+    return getattr(row, f"repaid_{what}")
+
+
+def _agents(number: float) -> str:
+    return "never" if np.isinf(number) else f"{number:.1f}"
 
 
 def _transfer_table(rows: list[TransferRow], score: str) -> list[str]:
@@ -153,6 +166,8 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
         "under the curve over the steps that every row of the camera has. One environment step is "
         f"{_either(repeats)} physics steps."
     )
+    if comparison.nested:
+        notes.append("Intervals are of encoders, the agents on each, and evaluation episodes, resampled together.")
     if min(row.seeds for row in rows) < FEW_SEEDS:
         notes.append(f"Fewer than {FEW_SEEDS} seeds in some rows: differences to them may be chance.")
     costs = {(run.label, run.pretraining) for run in comparison.runs if run.pretraining}
