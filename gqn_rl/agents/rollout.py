@@ -11,7 +11,9 @@ from PIL import Image, ImageDraw
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.envs.cameras import Camera
-from gqn_rl.envs.renderer import shared_renderer
+from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, shared_renderer
+from gqn_rl.envs.simulation import find_state
+from gqn_rl.envs.visual import make_option
 from gqn_rl.evaluate import DISTANCE, IN_METRES, Agent, run_episodes
 from gqn_rl.runlog import write_atomic
 
@@ -79,5 +81,7 @@ def _frame(envs: VecEnv, infos: Sequence[dict[str, Any]], shown: range, outside:
 
 def _picture(env: Any, camera: Camera) -> np.ndarray:
     """Returns what a camera that stands still sees of a MuJoCo environment, uint8 [PANEL_PIXELS, PANEL_PIXELS, 3]."""
-    renderer = shared_renderer(env.model, PANEL_PIXELS, PANEL_PIXELS)
-    return renderer.render(env.model, env.data, camera.sample(np.random.default_rng(0)))
+    model, data = find_state(env)
+    pose, fovy_deg = camera.sample(np.random.default_rng(0)), getattr(camera, "fovy_deg", DEFAULT_FOVY_DEG)
+    option = make_option(getattr(camera, "visual", None))
+    return shared_renderer(model, PANEL_PIXELS, PANEL_PIXELS).render(model, data, pose, fovy_deg, option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,27 @@ class Dome(_Described):
         )
         aim = np.asarray(self.center_w) + rng.uniform(-self.aim_jitter_m, self.aim_jitter_m, 3)
         return CameraPose.look_at(np.asarray(self.center_w) + radius * outward, aim)
+
+
+@dataclasses.dataclass(frozen=True)
+class Showing:
+    """A camera that sees other groups of the model, or other decoration, than MuJoCo draws by default.
+
+    Attributes:
+        camera: where it stands.
+        visual: what it sees, see `gqn_rl.envs.visual`.
+    """
+
+    camera: Camera
+    visual: Mapping[str, Any]
+
+    def sample(self, rng: np.random.Generator) -> CameraPose:
+        """Draws one pose."""
+        return self.camera.sample(rng)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the camera's facts and what it sees."""
+        return {**self.camera.describe(), "visual": dict(self.visual)}
 
 
 def ring(center_w: tuple[float, float, float], radius_m: float, height_m: float) -> Dome:

@@ -16,9 +16,11 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.cameras import Camera, Dome, Fixed
-from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG
+from gqn_rl.envs.cameras import Camera, Dome, Fixed, Showing
+from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, assets_changed
 from gqn_rl.envs.scene import MujocoScene
+from gqn_rl.envs.simulation import find_simulation
+from gqn_rl.envs.visual import Visual, make_option
 
 Policy = Callable[[Any], Any]
 """Observation of the environment → action."""
@@ -65,6 +67,7 @@ class GymnasiumScene(MujocoScene):
         max_steps: a scene is 0 to this many steps after a reset.
         policy: import path `my_package.my_module:function` of a function from observation to action; None is random.
         camera: `center_w`, `reach_m`, `azimuth_deg` and `elevation_deg` of the dome; null, or left out, is found out.
+        visual: what is drawn, where that is not MuJoCo's default: see `gqn_rl.envs.visual`.
 
     Attributes:
         ball: around everything that moves.
@@ -79,6 +82,7 @@ class GymnasiumScene(MujocoScene):
         max_steps: int = 50,
         policy: str | None = None,
         camera: Mapping[str, Any] | None = None,
+        visual: Visual | None = None,
     ):
         if max_steps < 0:
             raise ValueError(f"`max_steps` must be at least 0, got {max_steps}.")
@@ -86,13 +90,20 @@ class GymnasiumScene(MujocoScene):
         self.max_steps, self.policy = max_steps, policy
         self.env = make_mujoco_env(id, self.kwargs)
         self._act = None if policy is None else find_policy(policy)
-        self._moving = moving_bodies(self.env.unwrapped.model)  # type: ignore[attr-defined]
+        self._simulation = find_simulation(self.env)
+        model = self._simulation(self.env)[0]
+        self._option = make_option(visual)
+        self._moving = moving_bodies(model)
         if not len(self._moving):
             raise ValueError(f"`env.id` {id} has no body that moves, so there is nothing to look at.")
         given = {name: value for name, value in dict(camera or {}).items() if value is not None}
         self.settings = {"id": id, "kwargs": self.kwargs, "max_steps": max_steps, "policy": policy, "camera": given}
         self.ball, cameras = make_cameras(self._bound, **given)
-        super().__init__(self.env.unwrapped.model, cameras, image_size, DEFAULT_FOVY_DEG)  # type: ignore[attr-defined]
+        self._dome = cameras["moving"]
+        if visual:
+            self.settings["visual"] = dict(visual)
+            cameras = {name: Showing(camera, dict(visual)) for name, camera in cameras.items()}
+        super().__init__(model, cameras, image_size, DEFAULT_FOVY_DEG)
         self.state_names = (
             *(f"{_name(self.model.body(body))}/{axis}" for body in self._moving for axis in "xyz"),
             *(name for joint in range(self.model.njnt) for name in _joint_names(self.model, joint)),
@@ -102,7 +113,7 @@ class GymnasiumScene(MujocoScene):
     @property
     def model_settings(self) -> dict[str, Any]:
         """What a scene model should know of the scene's size (see `gqn_rl.models.fit_settings`)."""
-        dome, reach = self.cameras["moving"], self.ball.radius_m
+        dome, reach = self._dome, self.ball.radius_m
         assert isinstance(dome, Dome)
         near, far = max(dome.radius_m[0] - reach, 0.1 * dome.radius_m[0]), dome.radius_m[1] + reach
         return {
@@ -115,8 +126,9 @@ class GymnasiumScene(MujocoScene):
         """Resets the environment and plays on for a random number of steps."""
         self.num_actions = int(rng.integers(self.max_steps + 1))
         self._play(rng, self.num_actions, self._act)
-        self.model, self.data = self.env.unwrapped.model, self.env.unwrapped.data  # type: ignore[attr-defined]
+        self.model, self.data = self._simulation(self.env)
         mujoco.mj_forward(self.model, self.data)
+        assets_changed(self.model)  # the environment may have written into it
 
     def _play(
         self,
@@ -142,14 +154,18 @@ class GymnasiumScene(MujocoScene):
 
     def _bound(self) -> Ball:
         """Plays random rollouts, always the same, and returns a ball around wherever something drawn has been."""
-        env: Any = self.env.unwrapped
-        geoms = drawn_geoms(env.model, self._moving)
+        model, _ = self._simulation(self.env)
+        geoms, sites = drawn_geoms(model, self._moving), np.empty(0, int)
         if not len(geoms):
+            sites = drawn_sites(model, self._moving)
+        if not len(geoms) + len(sites):
             raise ValueError(f"`env.id` {self.id} draws nothing that moves, so there is nothing to look at.")
         rng, balls = np.random.default_rng(BOUNDING_SEED), []
 
         def note() -> None:
-            balls.append(np.column_stack([env.data.geom_xpos[geoms], env.model.geom_rbound[geoms]]))
+            model, data = self._simulation(self.env)
+            balls.append(np.column_stack([data.geom_xpos[geoms], model.geom_rbound[geoms]]))
+            balls.append(np.column_stack([data.site_xpos[sites], model.site_size[sites].sum(axis=1)]))
 
         for _ in range(BOUNDING_ROLLOUTS):
             self._play(rng, BOUNDING_STEPS, None, note)
@@ -234,16 +250,8 @@ def make_mujoco_env(id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
         env = gym.make(id, disable_env_checker=True, max_episode_steps=-1, **kwargs)
     except (gym.error.Error, ImportError, TypeError) as error:
         raise ValueError(f"`env.id` {id!r} cannot be made with {dict(kwargs)}: {error}") from error
-    check_mujoco(env)
+    find_simulation(env)
     return env
-
-
-def check_mujoco(env: gym.Env[Any, Any]) -> None:
-    """Refuses an environment that cannot be looked at with a `ValueError`."""
-    world: Any = env.unwrapped
-    has = isinstance(getattr(world, "model", None), mujoco.MjModel)
-    if not has or not isinstance(getattr(world, "data", None), mujoco.MjData):
-        raise ValueError(f"`env` must have a MuJoCo `model` and `data` to be looked at, {world} has none.")
 
 
 def find_policy(path: str) -> Policy:
@@ -272,6 +280,12 @@ def drawn_geoms(model: mujoco.MjModel, bodies: np.ndarray) -> np.ndarray:
     """Returns the ids of the bodies' geoms that are drawn and of finite size, int [N]."""
     drawn = (model.geom_group < _DRAWN_GROUPS) & (model.geom_rgba[:, 3] > 0) & (model.geom_rbound > 0)
     return np.flatnonzero(np.isin(model.geom_bodyid, bodies) & drawn)
+
+
+def drawn_sites(model: mujoco.MjModel, bodies: np.ndarray) -> np.ndarray:
+    """Returns the ids of the bodies' sites that are drawn, int [N]."""
+    drawn = (model.site_group < _DRAWN_GROUPS) & (model.site_rgba[:, 3] > 0)
+    return np.flatnonzero(np.isin(model.site_bodyid, bodies) & drawn)
 
 
 _JOINT_ENTRIES = {

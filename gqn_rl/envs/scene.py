@@ -26,6 +26,7 @@ class MujocoScene(abc.ABC):
     """
 
     state_names: tuple[str, ...]
+    _option: mujoco.MjvOption | None = None
 
     def __init__(self, model: mujoco.MjModel, cameras: dict[str, Camera], image_size: int, fovy_deg: float):
         if image_size < 1:
@@ -55,7 +56,7 @@ class MujocoScene(abc.ABC):
     def render_size(self, pose: CameraPose, height: int, width: int) -> np.ndarray:
         """Returns the picture from `pose` at another size than the scene's own, uint8 [height, width, 3]."""
         shared = renderer.shared_renderer(self.model, height, width)
-        return shared.render(self.model, self.data, pose, self.fovy_deg)
+        return shared.render(self.model, self.data, pose, self.fovy_deg, self._option)
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON-ready facts for a data set's manifest: cameras, field of view, renderer and MuJoCo version."""
