@@ -45,7 +45,7 @@ _KIND_OF = {bool: "a truth value", int: "an integer", float: "a number"}
 
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
-USER_ERRORS = (ValueError, FloatingPointError, OSError, MissingMandatoryValue, HydraException)
+USER_ERRORS = (ValueError, FloatingPointError, OSError, MemoryError, MissingMandatoryValue, HydraException)
 """What a user can cause; every other exception is a bug and keeps its traceback."""
 
 
@@ -203,6 +203,13 @@ def sentence(error: BaseException) -> str:
         return _first_line(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full{_at_file(error)}: free some room and give the same command again."
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open{_at_file(error)}: raise the limit of this shell, `ulimit -n 8192`."
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        said = " ".join(str(error).split())
+        return (
+            f"the memory is full{f' ({said})' if said else ''}: free some, or ask for smaller batches or fewer workers."
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_at_file(error)}."
     return " ".join(str(error).split()) or type(error).__name__

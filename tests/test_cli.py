@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gqn_rl.cli import command, refuse_other_settings, sentence, use_threads, versions, write_run_header
+from gqn_rl.cli import USER_ERRORS, command, refuse_other_settings, sentence, use_threads, versions, write_run_header
 from gqn_rl.machine import available_cores
 
 CONFIG = """
@@ -291,3 +291,17 @@ def test_run_header_is_resolved_and_names_versions(tmp_path):
     found = json.loads((tmp_path / "run" / "versions.json").read_text())
     assert found == versions()
     assert torch.__version__.startswith(found["torch"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files", "data/train/00900.images.npy"), "ulimit -n 8192"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "smaller batches or fewer workers"),
+        (MemoryError("Unable to allocate 9 TiB"), "the memory is full (Unable to allocate 9 TiB): free some"),
+        (MemoryError(), "the memory is full: free some"),
+    ],
+)
+def test_small_limits_are_a_sentence_with_a_remedy(error, said):
+    """A low limit of open files, and memory that is full, say what helps."""
+    assert isinstance(error, USER_ERRORS) and said in sentence(error)
