@@ -26,11 +26,19 @@ from typing import Any
 import hydra
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 import gqn_rl
+from gqn_rl.command_words import (
+    QUOTING,
+    check_types,
+    let_consoles_take_all_characters,
+    quoted_paths,
+    settle_paths,
+    show_help,
+)
 from gqn_rl.machine import available_cores, keep_freed_memory
 from gqn_rl.multirun import failures, is_multirun, job_label, note_failure, tell_apart, with_constants
 from gqn_rl.runlog import write_atomic
@@ -40,8 +48,6 @@ PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_co
 
 TRACEBACK_VARIABLE = "HYDRA_FULL_ERROR"
 """Environment variable with which a user asks for tracebacks instead of sentences."""
-
-_KIND_OF = {bool: "a truth value", int: "an integer", float: "a number"}
 
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
@@ -62,6 +68,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         @functools.wraps(main)
         def job(cfg: DictConfig) -> None:
             check_types(cfg, compose(config_name, _group_choices()))
+            settle_paths(cfg)
             tell_apart(cfg)
             if is_multirun():
                 print(f"{job_label().capitalize()}:", flush=True)
@@ -72,7 +79,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(main)
         def run() -> None:
-            sys.argv[1:] = with_constants(sys.argv[1:])
+            let_consoles_take_all_characters()
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                show_help(main, config_name)
+                return
+            sys.argv[1:] = with_constants(quoted_paths(sys.argv[1:]))
             if TRACEBACK_VARIABLE in os.environ:
                 hydra.main(**settings)(job)()
                 return
@@ -82,24 +93,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         return run
 
     return decorate
-
-
-def check_types(given: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
-    """Refuses a setting that was given as another kind of value than its default: number, truth value, group.
-
-    A float may be given as an integer, and every setting may be null.
-    """
-    for key in map(str, defaults):
-        name, value = f"{prefix}{key}", OmegaConf.select(given, key)
-        default = OmegaConf.select(defaults, key, throw_on_resolution_failure=False)  # may hang on what must be given
-        if isinstance(default, DictConfig) and isinstance(value, DictConfig):
-            check_types(value, default, f"{name}.")
-        elif isinstance(default, DictConfig):
-            raise ValueError(f"`{name}` holds several settings, give them one by one{_suggest('', list(default))}")
-        elif isinstance(default, bool | int | float) and value is not None:
-            allowed = (int, float) if isinstance(default, float) else (type(default),)
-            if type(value) not in allowed:
-                raise ValueError(f"`{name}` must be {_KIND_OF[type(default)]} like {default}, got {value!r}.")
 
 
 def use_threads(threads: int | None) -> None:
@@ -199,8 +192,11 @@ def sentence(error: BaseException) -> str:
                 return f"`{cause.full_key}` is not set yet: give it with a plus, `+{cause.full_key}=...`."
             return f"there is no setting `{cause.full_key}`{_suggest(str(cause.key), valid)}"
         return _first_line(error) + " " + _first_line(cause)
+    if isinstance(error, OverrideParseException):
+        return f"{_first_line(error)} {QUOTING}"
     if isinstance(error, HydraException):
-        return _first_line(error)
+        hint = " ".join(str(error).split())  # of several values without -m, Hydra says how they may be meant
+        return hint if hint.startswith("Ambiguous value") else _first_line(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full{_at_file(error)}: free some room and give the same command again."
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

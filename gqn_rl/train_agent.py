@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
+from gqn_rl.agents.checks import check_run
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import check_actions, train, transfer
@@ -54,6 +55,7 @@ _NOT_OF_VIEWS = ("name", "kind", "told", "model", "entries", "objective")
 @command("train_agent")
 def main(cfg: DictConfig) -> None:
     """Trains until the run is finished, then looks how the agent does through other cameras."""
+    check_run(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     folder = pathlib.Path(cfg.run_dir)
     with sole_writer(folder):
         if cfg.overwrite:

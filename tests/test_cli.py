@@ -1,6 +1,7 @@
 """Command lines: errors in one sentence, exit statuses, kinds of values, threads, run headers, multirun."""
 
 import errno
+import io
 import json
 import logging
 import os
@@ -26,6 +27,8 @@ flag: true
 out: ???
 tail: {length: 3, colour: red}
 toys: {}
+names: []
+warmup_context: 1
 run_dir: runs/seed${seed}
 hydra:
   output_subdir: null
@@ -40,7 +43,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "configs" / "animal").mkdir(parents=True)
     (tmp_path / "configs" / "trial.yaml").write_text(CONFIG)
     for animal, legs in {"cat": 4, "bird": 2}.items():
-        (tmp_path / "configs" / "animal" / f"{animal}.yaml").write_text(f"legs: {legs}\n")
+        (tmp_path / "configs" / "animal" / f"{animal}.yaml").write_text(f"legs: {legs}\nsound: moo\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that `threads: null` leaves the test process alone
@@ -80,7 +83,7 @@ def test_main_gets_the_config_with_its_overrides(run):
     ("override", "said"),
     [
         ("animal=brid", "Error: `animal` has no choice `brid`, did you mean `bird`? Valid: bird, cat."),
-        ("sede=1", "Error: there is no setting `sede`, did you mean `seed`? Valid: animal, flag, out,"),
+        ("sede=1", "Error: there is no setting `sede`, did you mean `seed`? Valid: animal, flag, names, out,"),
         ("tail.lenght=1", "Error: there is no setting `tail.lenght`, did you mean `length`? Valid: colour, length."),
         ("toys.balls=2", "Error: `toys.balls` is not set yet: give it with a plus, `+toys.balls=...`."),
         ("seed", "Error: Error parsing override 'seed'."),
@@ -90,6 +93,12 @@ def test_main_gets_the_config_with_its_overrides(run):
         ("rate=fast", "Error: `rate` must be a number like 0.5, got 'fast'."),
         ("flag=3", "Error: `flag` must be a truth value like True, got 3."),
         ("animal.legs=four", "Error: `animal.legs` must be an integer like 4, got 'four'."),
+        ("seed=null", "Error: `seed` must be an integer like 0, got null."),
+        ("names=a", "Error: `names` must be a list in brackets, such as 'names=[a]', got 'a'."),
+        ("names=null", "Error: `names` must be a list in brackets, such as 'names=[null]', got None."),
+        ("animal.sound=1.5", "Error: `animal.sound` must be a text like 'moo', got 1.5. A value with special"),
+        ("animal.sound=a=b", "Error: mismatched input '=' expecting <EOF>. A value with special characters stands in"),
+        ("seed=1,2", "Error: Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
         ("tail=3", "Error: `tail` holds several settings, give them one by one. Valid: length, colour."),
         ("threads=0", "Error: `threads` must be null (all cores) or an integer of at least 1, got 0."),
     ],
@@ -100,9 +109,47 @@ def test_wrong_override_is_refused_with_what_is_valid(run, capsys, override, sai
 
 
 def test_right_kinds_of_values_pass(run):
-    """A float may be given as an integer, and anything may be null."""
-    (cfg,) = run("rate=2", "seed=null", "tail.length=5", "+toys.balls=2")
-    assert (cfg.rate, cfg.seed, cfg.tail.length, cfg.toys.balls) == (2, None, 5, 2)
+    """A float may be given as an integer, and null where it means something."""
+    (cfg,) = run("rate=2", "threads=null", "tail.length=5", "+toys.balls=2", "warmup_context=null")
+    assert (cfg.rate, cfg.threads, cfg.tail.length, cfg.toys.balls) == (2, None, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "path", ["data/lr=0.1", "data/jaco (1)", "data/été", "data/a,b", "2024", "it's", "a\\b", "a:b"]
+)
+def test_paths_are_taken_as_they_are(run, path):
+    """Whatever a folder is called, Hydra's grammar notwithstanding; the setting is a text."""
+    (cfg,) = run(f"run_dir={path}")
+    assert cfg.run_dir == path
+
+
+@pytest.mark.parametrize("word", ["run_dir=~/x", "run_dir='~/x'"])
+def test_the_tilde_is_the_home_folder(run, monkeypatch, word):
+    """Quoted or not; no folder is called ~."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert run(word)[0].run_dir == "/home/me/x"
+
+
+def test_help_says_what_the_command_does(monkeypatch, capsys):
+    """What a module's docstring says, the settings with their comments, and the choices of groups."""
+    from gqn_rl import train_agent
+    from gqn_rl.pretrain import __main__ as pretrain
+
+    for module, said in ((train_agent, "Trains an agent on one"), (pretrain, "Pretrains a scene model on pictures")):
+        monkeypatch.setattr("sys.argv", ["command", "--help"])
+        module.main()
+        text = capsys.readouterr().out
+        assert text.startswith(said) and "__main__" not in text and "seed: 0" in text
+        assert "gymnasium, imported, jaco" in text and "override hydra" not in text
+
+
+def test_a_console_that_is_not_utf8_shows_what_it_can(run, monkeypatch):
+    """A character that it does not have becomes a question mark, not the end of the command."""
+    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", console)
+    run(action=lambda cfg: print("3 × 2"))
+    console.flush()
+    assert console.buffer.getvalue() == b"3 ? 2\n"
 
 
 def test_value_error_is_one_sentence(run, capsys):

@@ -243,7 +243,7 @@ def test_a3c_trains_on_an_encoder_in_each_worker(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
-    (["repr=sound"], "Valid: gqn, gqn_episode"),
+    (["repr=sound"], "Valid: autoencoder, gqn, gqn_episode"),
     (["env=rooms"], "one of ['jaco', 'jaco_avoid', 'jaco_track', 'maze'], got 'rooms'."),
     (["camera=side"], "Valid: fixed, heldout, moving"),
     (["repr=gqn_finetuned", "agent=a3c"], "repr=gqn_finetuned needs agent=ppo or sac"),
@@ -252,6 +252,10 @@ def test_a3c_trains_on_an_encoder_in_each_worker(tmp_path):
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
     (["repr=gqn", "agent=a3c", "agent.encoding_server=true"], "`agent.encoding_server` has been removed: "),
+    (["repr=oracle", "eval_every=0"], "`eval_every` must be an integer of at least 1, got 0."),
+    (["repr=oracle", "eval_every=null"], "`eval_every` must be an integer like 20000, got null."),
+    (["repr=oracle", "agent.settings.net_arch=64"], "a list in brackets, such as 'agent.settings.net_arch=[64]'"),
+    (["repr=oracle", "transfer=moving"], "`transfer` must be a list in brackets, such as 'transfer=[moving]', got"),
     (["repr=oracle", "task=3"], "`task` must be keyword arguments of the environment, such as {looks: random}, got 3."),
     (["repr=oracle", "task={looks: bright}"], "`looks` must be 'same' or 'random', got 'bright'."),
     (["repr=oracle", "+task.lokos=random"], "`gqn_rl/JacoReach-v0` cannot be made: "),
