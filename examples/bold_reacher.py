@@ -15,8 +15,8 @@ BOLD_M = {"link0": (0.028, BLUE), "link1": (0.024, BLUE), "fingertip": (0.036, G
 """Radius and colour of what is drawn over each geom."""
 
 
-def main() -> None:
-    """Adds a thicker geom without mass or contacts to each geom that moves."""
+def write_bold_reacher(path: str) -> None:
+    """Writes Reacher's model with a thicker geom, without mass or contacts, over each geom that moves."""
     assets = pathlib.Path(gymnasium.envs.mujoco.__file__).parent / "assets"
     spec = mujoco.MjSpec.from_file(str(assets / "reacher.xml"))
     for name, (radius_m, colour) in BOLD_M.items():
@@ -26,8 +26,8 @@ def main() -> None:
         )
         bold.fromto, bold.pos = thin.fromto, thin.pos
     spec.compile()
-    pathlib.Path(sys.argv[1]).write_text(spec.to_xml())
+    pathlib.Path(path).write_text(spec.to_xml())
 
 
 if __name__ == "__main__":
-    main()
+    write_bold_reacher(sys.argv[1])

@@ -8,7 +8,7 @@ import shlex
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("results/**/README.md"))]
-GROUPS = ("env", "repr", "camera", "agent", "model", "study")
+GROUPS = tuple(path.name for path in (ROOT / "gqn_rl/configs").iterdir() if path.is_dir())
 """Choices of files, which a reader's "…" cannot stand for."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^    ((?:python|torchrun) .*)$", re.MULTILINE)

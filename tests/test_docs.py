@@ -1,9 +1,11 @@
 """What README and docs show runs, leads somewhere, and is what the files say."""
 
+import ast
 import csv
 import functools
 import importlib.util
 import re
+import runpy
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -11,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf, open_dict
 
+import gqn_rl
 from gqn_rl import cli
 from tests.commands import GROUPS, PAGES, ROOT, completed, shown_commands
 
@@ -96,6 +99,29 @@ def test_every_script_that_is_shown_exists():
         scripts = re.findall(r"\b((?:benchmarks|examples|studies|scripts)/[\w/]+\.(?:py|sh))", text)
         scripts += [name.replace(".", "/") + ".py" for name in re.findall(r"-m (benchmarks\.\w+)", text)]
         assert not [script for script in scripts if not (ROOT / script).exists()], page.name
+
+
+GUARDED = [path for path in sorted((ROOT / "examples").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", GUARDED, ids=lambda path: path.name)
+def test_every_example_finds_what_it_imports_and_says_what_it_does(path, monkeypatch):
+    """Without being run: all that it imports from the package is there, and its first lines show how to run it."""
+    monkeypatch.syspath_prepend(str(path.parent))
+    found = runpy.run_path(str(path), run_name="example")
+    assert f"python examples/{path.name}" in found["__doc__"]
+
+
+def test_the_readmes_quickstart_is_twenty_lines_that_compile():
+    """It uses what the package offers by its own name, and nothing else of it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Quickstart.*?^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+    assert len(block.splitlines()) <= 20
+    tree = ast.parse(block)
+    names = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "gqn_rl"
+    }
+    assert names and names <= set(gqn_rl.__all__)
 
 
 def test_the_readme_is_short():
