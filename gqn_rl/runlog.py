@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from gqn_rl.artefacts.files import read_bytes
+
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 """How `write_atomic` calls a file that it has not finished."""
 
@@ -175,9 +177,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Reads the whole rows of a CSV file; a last row that was cut short is left out."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        whole_lines = [line for line in file if line.endswith("\n")]
-    return [row for row in csv.DictReader(whole_lines) if None not in row and None not in row.values()]
+    text = read_bytes(path).decode("utf-8")
+    whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")
+    return [row for row in csv.DictReader(whole) if None not in row and None not in row.values()]
 
 
 def _rows_until(path: Path, step_column: str, last_step: int) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """The run log: rows on disk at once, growing headers, resuming, whole-or-absent files, clocks."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,10 @@ def test_clocks_without_a_number_never_strike_and_never_end():
     """`Every(None)` and `Every(0)` are silent, `Until(None)` is endless."""
     assert not any(Every(nothing)(step) for nothing in (None, 0) for step in range(5))
     assert Until(None)(10**12)
+
+
+def test_a_fifo_in_place_of_rows_is_refused_at_once(tmp_path):
+    """A FIFO would block its reader for ever; going on in such a folder names it."""
+    os.mkfifo(tmp_path / "progress.csv")
+    with pytest.raises(ValueError, match=r"progress\.csv` must be a file, but is a FIFO"):
+        RunLog(tmp_path, start_step=3, tensorboard=False)

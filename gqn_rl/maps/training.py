@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gqn_rl.artefacts.files import read_bytes
 from gqn_rl.checkpoint import load_map_decoder, save_model
 from gqn_rl.maps.evaluation import MapJudge, evaluate_maps
 from gqn_rl.maps.figures import draw_sheet
@@ -135,7 +136,7 @@ def draw_batch(
 
 def encoder_digest(encoder: str | pathlib.Path) -> str:
     """Returns the sha256 of an encoder's file."""
-    return hashlib.sha256(find_encoder(encoder).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(find_encoder(encoder))).hexdigest()
 
 
 def is_finished(run_dir: str | pathlib.Path, encoder: str | pathlib.Path) -> bool:

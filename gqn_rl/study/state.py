@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from gqn_rl.artefacts.documents import ListOf, MapOf, Number, OrNull, Record, Text, read_json
+from gqn_rl.artefacts.tables import read_csv
 from gqn_rl.runlog import write_atomic
 from gqn_rl.study.plan import Plan, Run
 
 STATE_FOLDER, DONE_FILE, LOG_FILE, CHOSEN_FILE = ".study", "done.json", "log.txt", "chosen.json"
 NUM_FINAL_EVALUATIONS = 3
 """Evaluations whose mean return decides what came out best."""
+
+
+_REMEDY = "restore it, or remove it and give the same command again"
+_DONE = Record({"words": OrNull(ListOf(Text())), "processor_s": Number()})
+_CHOSEN = MapOf(Record({"setting": Text(), "words": ListOf(Text()), "tried": MapOf(Number())}))
 
 
 class State:
@@ -42,10 +48,10 @@ class State:
         file = self.folder(run) / DONE_FILE
         if not file.exists():
             return None
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file, _DONE, _REMEDY)
         words = self.words(run)
         if words is not None and facts["words"] != words:
-            differs = sorted(set(facts["words"]) ^ set(words))
+            differs = sorted(set(facts["words"] or []) ^ set(words))
             raise ValueError(
                 f"`{self.root / run.folder}` was finished with other words than the study has ({', '.join(differs)}); "
                 "give the study another `root`, or remove that folder and its note in "
@@ -72,7 +78,7 @@ class State:
         None while runs of the case are unfinished.
         """
         file = self.root / STATE_FOLDER / f"{tuning}.{CHOSEN_FILE}"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        known = read_json(file, _CHOSEN, _REMEDY) if file.exists() else {}
         if case not in known:
             runs = [run for run in self.plan.of_part(tuning) if run.case == case]
             if not runs or any(self.done(run) is None for run in runs):
@@ -98,8 +104,8 @@ def choose(root: Path, runs: Sequence[Run], settings: Any) -> dict[str, Any]:
 
 def final_return(folder: Path) -> float:
     """Returns the mean return of a run's last evaluations."""
-    with open(folder / "eval.csv", encoding="utf-8", newline="") as file:
-        returns = [float(row["mean_return"]) for row in csv.DictReader(file)]
+    rows = read_csv(folder / "eval.csv", {"mean_return": Number()}, _REMEDY)
+    returns = [row["mean_return"] for row in rows]
     if not returns:
         raise ValueError(f"`{folder / 'eval.csv'}` holds no evaluation.")
     return float(np.mean(returns[-NUM_FINAL_EVALUATIONS:]))
