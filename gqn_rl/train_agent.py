@@ -27,13 +27,15 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.checks import check_run
+from gqn_rl.agents.met_states import meet_states
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import check_actions, train, transfer
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
+from gqn_rl.envs.jaco_met import MetStates
 from gqn_rl.evaluate import action_repeat, random_return
-from gqn_rl.experience import EXPERIENCE, pretraining_experience
+from gqn_rl.experience import EXPERIENCE, Experience, pretraining_experience
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
 from gqn_rl.models import fit_settings
@@ -46,6 +48,8 @@ LIMITS = (
 )
 """Settings of the command that `train` takes as they are."""
 
+MET_STATES_FILE = "met_states.npz"
+"""Of a run folder: states that its agent has met."""
 FINETUNED, SCRATCH = "finetuned", "scratch"
 """Kinds of a representation that learns as a part of the agent's network, which sees pictures: pretrained, or not."""
 _NOT_OF_VIEWS = ("name", "kind", "told", "model", "entries", "objective")
@@ -139,6 +143,11 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
             choose_threads(envs.observation_space, encodes)
         model = train(folder, cfg.agent.name, envs, eval_envs, **how)
         envs.close()
+    if cfg.met_states:
+        states = meet_states(model, eval_envs, cfg.met_states, cfg.seed)
+        spent = pretraining_experience(getattr(make.keywords["encoder"], "metadata", {}))
+        steps = model.num_timesteps + cfg.met_states
+        MetStates(states, (spent + Experience(steps, steps))._asdict()).save(folder / MET_STATES_FILE)
     if cfg.gif:
         file, deterministic = folder / files.ROLLOUT_FILE, cfg.agent.eval_deterministic
         draw_rollout(file, model, eval_envs, cfg.eval_seed, deterministic=deterministic, outside=outside)

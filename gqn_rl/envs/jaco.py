@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed
+from gqn_rl.envs.jaco_met import SUFFIX, load_met_states
 from gqn_rl.envs.jaco_model import (
     ARM_JOINTS,
     FINGER_JOINTS,
@@ -66,7 +67,8 @@ class JacoScene(MujocoScene):
         target_on_floor: whether the target rests on the floor (its place is then plain from one picture) or floats.
         meshes: "simple" draws the arm with as many faces as a small picture shows, "full" as Kinova's files have it,
             several times as slowly and hardly otherwise (docs/rendering.md). Both move exactly alike.
-        states: where the arm is in a random scene, one of `jaco_states.STATES`.
+        states: where the arm is in a random scene, one of `jaco_states.STATES`, or a file of states that an agent has
+            met, arm, target and obstacle (`jaco_met.py`).
         obstacle: share of random scenes in which there is a second, black ball, which `JacoAvoid` is about; its
             presence and place are part of the state then. 0 leaves it out of the model.
         light: brightness of all lamps, as a share of the usual.
@@ -95,8 +97,11 @@ class JacoScene(MujocoScene):
         obstacle: float = 0.0,
         light: float = 1.0,
     ):
-        if states not in STATES:
-            raise ValueError(f"`states` must be one of {', '.join(STATES)}, got {states!r}.")
+        if states not in STATES and not states.endswith(SUFFIX):
+            raise ValueError(
+                f"`states` must be one of {', '.join(STATES)}, got {states!r}; or an {SUFFIX} of states met."
+            )
+        self._met = load_met_states(states) if states.endswith(SUFFIX) else None
         if not 0.0 <= obstacle <= 1.0:
             raise ValueError(f"`obstacle` must be a share in [0, 1], got {obstacle!r}.")
         if light < 0.0:
@@ -127,8 +132,24 @@ class JacoScene(MujocoScene):
         self.sample_start(rng)
         if self.obstacle:
             self.place_obstacle(self.draw_obstacle(rng) if rng.random() < self.obstacle else NOWHERE_W)
-        self.num_actions = STATES[self.states](self, rng)
+        if self._met is None:
+            self.num_actions = STATES[self.states](self, rng)
+        else:
+            self._show(self._met.states[rng.integers(len(self._met.states))])
         mujoco.mj_forward(self.model, self.data)
+
+    def snapshot(self) -> np.ndarray:
+        """Returns the joints' angles, rad, and where target and obstacle are, m, float64 [15]."""
+        obstacle = self.obstacle_w if self.obstacle else NOWHERE_W
+        return np.concatenate([self.joint_angles_rad, self.target_w, obstacle])
+
+    def _show(self, snapshot: np.ndarray) -> None:
+        """Puts arm, target and, where the scene has one, the obstacle where they were."""
+        angles, target, obstacle = np.split(snapshot, [9, 12])
+        self.set_joint_angles(angles)
+        self.place_target(target)
+        if self.obstacle:
+            self.place_obstacle(obstacle)
 
     def sample_start(self, rng: np.random.Generator, looks: str = "random") -> None:
         """Draws posture and target anew, as an episode begins, and with looks="random" all colours too."""
@@ -236,7 +257,9 @@ class JacoScene(MujocoScene):
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's facts of this scene."""
-        settings = {"target_on_floor": self.target_on_floor, "postures": POSTURES[self.states]}
+        postures = POSTURES.get(self.states, "states that an agent has met")
+        settings: dict[str, Any] = {"target_on_floor": self.target_on_floor, "postures": postures}
+        settings |= self._met.facts() if self._met is not None else {}
         # What older data sets do not say is left out where it is as theirs, so that they can be continued.
         settings |= {"states": self.states} if self.states != "reaching" else {}
         settings |= {"obstacle": self.obstacle} if self.obstacle else {}

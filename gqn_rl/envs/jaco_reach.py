@@ -116,6 +116,10 @@ class JacoReachEnv(gymnasium.Env):
         truncated = self._num_actions >= EPISODE_ACTIONS
         return self._observation(), sum(info["reward_terms"].values()), False, truncated, info
 
+    def snapshot(self) -> np.ndarray:
+        """Returns the room's present state, for data of what an agent meets; see `JacoScene.snapshot`."""
+        return self.scene.snapshot()
+
     def _begin(self) -> None:
         """Arranges what a task has beside arm and target as an episode begins."""
 
