@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: plain(value[key]) for key in sorted(value, key=str)}  # safetensors returns tensors in any order
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
