@@ -123,10 +123,10 @@ class SceneEncoder:
             float32 [N, *representation_shape]; the representation of a scene is the sum over its views.
         """
         self._check(images, viewpoints)
-        viewpoints = np.asarray(viewpoints, np.float32)
+        images, viewpoints = np.ascontiguousarray(images), np.ascontiguousarray(viewpoints, np.float32)
         encode = self._compiled_encode() if len(images) else None
         if encode is not None:
-            return encode(np.ascontiguousarray(images), np.ascontiguousarray(viewpoints))
+            return encode(images, viewpoints)
         views = Views(images, viewpoints).to_torch(self.module.mean.device)
         with torch.inference_mode():
             return SingleViews(self.module)(*views).cpu().numpy()

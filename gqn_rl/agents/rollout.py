@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, shared_renderer
-from gqn_rl.envs.simulation import find_state
+from gqn_rl.envs.simulation import find_simulation, prepare_picture
 from gqn_rl.envs.visual import make_option
 from gqn_rl.evaluate import DISTANCE, IN_METRES, Agent, run_episodes
 from gqn_rl.runlog import write_atomic
@@ -81,7 +81,7 @@ def _frame(envs: VecEnv, infos: Sequence[dict[str, Any]], shown: range, outside:
 
 def _picture(env: Any, camera: Camera) -> np.ndarray:
     """Returns what a camera that stands still sees of a MuJoCo environment, uint8 [PANEL_PIXELS, PANEL_PIXELS, 3]."""
-    model, data = find_state(env)
+    model, data = prepare_picture(find_simulation(env), env)
     pose, fovy_deg = camera.sample(np.random.default_rng(0)), getattr(camera, "fovy_deg", DEFAULT_FOVY_DEG)
     option = make_option(getattr(camera, "visual", None))
     return shared_renderer(model, PANEL_PIXELS, PANEL_PIXELS).render(model, data, pose, fovy_deg, option)

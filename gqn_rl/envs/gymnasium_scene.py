@@ -19,7 +19,7 @@ import numpy as np
 from gqn_rl.envs.cameras import Camera, Dome, Fixed, Showing
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, assets_changed
 from gqn_rl.envs.scene import MujocoScene
-from gqn_rl.envs.simulation import find_simulation
+from gqn_rl.envs.simulation import find_simulation, prepare_picture
 from gqn_rl.envs.visual import Visual, make_option
 
 Policy = Callable[[Any], Any]
@@ -126,7 +126,7 @@ class GymnasiumScene(MujocoScene):
         """Resets the environment and plays on for a random number of steps."""
         self.num_actions = int(rng.integers(self.max_steps + 1))
         self._play(rng, self.num_actions, self._act)
-        self.model, self.data = self._simulation(self.env)
+        self.model, self.data = prepare_picture(self._simulation, self.env)
         mujoco.mj_forward(self.model, self.data)
         assets_changed(self.model)  # the environment may have written into it
 

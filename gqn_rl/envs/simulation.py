@@ -18,11 +18,10 @@ _MAX_DEPTH = 20
 
 
 def find_simulation(env: gym.Env[Any, Any]) -> Simulation:
-    """Returns a function of the environment that returns its present model and data.
+    """Returns a function of the environment that returns its present model and data; see `prepare_picture` too.
 
     It looks at the environment and at those that it wraps, of Gymnasium or not, for a `model` and `data`, a `physics`
-    (dm_control) or a `sim` (robosuite, mujoco-py's surface). What the environment does to its model before it draws
-    (`_render_callback` of gymnasium-robotics' Fetch and Hand, which puts the goal's mark in its place) is done too.
+    (dm_control) or a `sim` (robosuite, mujoco-py's surface).
 
     Raises:
         ValueError: there is none.
@@ -37,9 +36,25 @@ def find_simulation(env: gym.Env[Any, Any]) -> Simulation:
     )
 
 
-def find_state(env: gym.Env[Any, Any]) -> State:
-    """Returns the environment's present model and data."""
-    return find_simulation(env)(env)
+def prepare_picture(simulation: Simulation, env: gym.Env[Any, Any]) -> State:
+    """Has the environment do to its model what it does before it draws; returns its present model and data.
+
+    gymnasium-robotics' Fetch and Hand put the goal's mark into its place there, in `_render_callback`. What the next
+    step of the physics starts from stays as it was.
+
+    Args:
+        simulation: of `find_simulation`, or a function of the user's, which has to prepare the picture by itself.
+        env: the environment, after its first reset.
+    """
+    prepare = simulation.find_preparation(env) if isinstance(simulation, _Found) else None
+    model, data = simulation(env)
+    if prepare is None:
+        return model, data
+    before = data.qacc_warmstart.copy()
+    prepare()
+    model, data = simulation(env)
+    data.qacc_warmstart[:] = before
+    return model, data
 
 
 class _Found:
@@ -52,20 +67,16 @@ class _Found:
         self._path, self._find = path, find
 
     def __call__(self, env: Any) -> State:
-        world = env
+        return self._find(self._world(env))
+
+    def find_preparation(self, env: Any) -> Callable[[], object] | None:
+        """Returns what the environment does before it draws."""
+        return getattr(self._world(env), "_render_callback", None)
+
+    def _world(self, env: Any) -> Any:
         for name in self._path:
-            world = getattr(world, name)
-        prepare = getattr(world, "_render_callback", None)
-        if prepare is not None:
-            _prepare(prepare, *self._find(world))
-        return self._find(world)
-
-
-def _prepare(prepare: Callable[[], object], model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Has an environment prepare its picture; what the next step of the physics starts from stays as it was."""
-    before = data.qacc_warmstart.copy()
-    prepare()
-    data.qacc_warmstart[:] = before
+            env = getattr(env, name)
+        return env
 
 
 def _worlds(env: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap
 from gqn_rl.wrappers.representation import Viewpoint
+
+_FINAL = "final_obs"
+"""Under which Gymnasium hands over the last observation of an episode that was replaced within the step."""
 
 
 class GQNVecEnv(VecEnvWrapper):
@@ -65,7 +68,8 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
     """GQNObservationWrapper for Gymnasium's vector environments, in each of their autoreset modes.
 
     NEXT_STEP: the step after an episode's end starts a new context. SAME_STEP: `infos["final_obs"]` is encoded with
-    the ended episode's context. DISABLED: `reset(options={"reset_mask": ...})` starts new contexts where the mask is
+    the ended episode's context. Environments that do not say their mode are of the second kind where `infos` has
+    "final_obs", else of the first. DISABLED: `reset(options={"reset_mask": ...})` starts new contexts where the mask is
     set. Arguments as for `GQNObservationWrapper`, but `viewpoint` can only be a constant.
     """
 
@@ -94,7 +98,7 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
         )
         self.single_observation_space = self._map.observation_space
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
-        self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self._mode = _autoreset_mode(env)
         self._ended = np.zeros(env.num_envs, bool)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -109,11 +113,31 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Encodes the new views together with the last views of episodes that were replaced within the step."""
         views, rewards, terminated, truncated, infos = self.env.step(actions)
-        if self._mode == AutoresetMode.NEXT_STEP:
+        if self._mode in (AutoresetMode.NEXT_STEP, None):
             self._map.forget(np.flatnonzero(self._ended))
-        self._ended = terminated | truncated
-        replaced = np.flatnonzero(self._ended) if self._mode == AutoresetMode.SAME_STEP else np.array([], int)
-        observations, last = self._map.step_with_last(views, [infos["final_obs"][i] for i in replaced], replaced)
-        for i, observation in zip(replaced, last, strict=True):
-            infos["final_obs"][i] = observation
-        return observations, rewards, terminated, truncated, infos
+        self._ended = np.logical_or(terminated, truncated)
+        is_same_step = self._mode == AutoresetMode.SAME_STEP or (self._mode is None and _FINAL in infos)
+        if not (is_same_step and self._ended.any()):
+            return self._map.step(views), rewards, terminated, truncated, infos
+        replaced = np.flatnonzero(self._ended)
+        observations, last = self._map.step_with_last(views, [_one(infos[_FINAL], i) for i in replaced], replaced)
+        final = np.full(self.num_envs, None, object)
+        final[replaced] = last
+        return observations, rewards, terminated, truncated, {**infos, _FINAL: final}
+
+
+def _autoreset_mode(env: gym.vector.VectorEnv) -> AutoresetMode | None:
+    """Returns how the environments begin anew, None where they do not say: as Gymnasium's do, or as `infos` shows."""
+    said = (env.metadata or {}).get("autoreset_mode")
+    try:
+        return None if said is None else AutoresetMode(said)
+    except ValueError as error:
+        known = [mode.value for mode in AutoresetMode]
+        raise ValueError(f"`env.metadata['autoreset_mode']` must be one of {known}, got {said!r}.") from error
+
+
+def _one(observations: Any, index: int) -> Any:
+    """Returns one environment's observation out of a batch: an array, a dict of arrays, or an array of objects."""
+    if isinstance(observations, Mapping):
+        return {key: value[index] for key, value in observations.items()}
+    return observations[index]

@@ -11,7 +11,7 @@ import numpy as np
 
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, assets_changed, shared_renderer
-from gqn_rl.envs.simulation import Simulation, find_simulation
+from gqn_rl.envs.simulation import Simulation, find_simulation, prepare_picture
 from gqn_rl.envs.visual import Visual, make_option
 from gqn_rl.machine import import_triton_before_opengl
 from gqn_rl.views import IMAGE, PROPRIOCEPTION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
@@ -109,8 +109,8 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         simulation: Simulation | None = None,
     ):
         gym.utils.RecordConstructorArgs.__init__(
-            self, camera=camera, size=size, proprioception=proprioception, pose_noise=pose_noise, keep=keep,
-            visual=visual, simulation=simulation,
+            self, _disable_deepcopy=True, camera=camera, size=size, proprioception=proprioception,
+            pose_noise=pose_noise, keep=keep, visual=visual, simulation=simulation,
         )  # fmt: skip
         super().__init__(env)
         self._simulation = simulation or find_simulation(env)
@@ -151,7 +151,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
 
         Where `proprioception` was asked for it is there too, float32 [n], and so is what `keep` names.
         """
-        model, data = self._simulation(self.env)
+        model, data = prepare_picture(self._simulation, self.env)
         renderer = shared_renderer(model, self.size, self.size)
         if isinstance(self.camera, ModelCamera):
             pose = self.camera.pose(model, data)

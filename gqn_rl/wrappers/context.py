@@ -157,7 +157,8 @@ class RepresentationMap:
         return self._observation(parts, self._sum.value(self._everyone))
 
     def _encode(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self.encoder.encode_views(parts[IMAGE], parts[VIEWPOINT].astype(np.float32, copy=False))
+        images = np.ascontiguousarray(parts[IMAGE])  # a picture may be a flipped view of another, as MuJoCo's are
+        return self.encoder.encode_views(images, np.ascontiguousarray(parts[VIEWPOINT], np.float32))
 
     def _observation(self, parts: Mapping[str, np.ndarray], r: np.ndarray) -> dict[str, np.ndarray]:
         r = read(getattr(self.encoder, "reading", None), r, parts[VIEWPOINT], self._frame)

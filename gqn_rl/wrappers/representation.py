@@ -57,7 +57,8 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         keep: Sequence[str] = (),
     ):
         gym.utils.RecordConstructorArgs.__init__(
-            self, encoder=encoder, context=context, window=window, frame=frame, include_viewpoint=include_viewpoint,
+            self, _disable_deepcopy=True,  # an encoder may hold what cannot be copied, and is large
+            encoder=encoder, context=context, window=window, frame=frame, include_viewpoint=include_viewpoint,
             viewpoint=viewpoint, keep=keep,
         )  # fmt: skip
         super().__init__(env)
