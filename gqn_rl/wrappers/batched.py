@@ -120,7 +120,7 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
         if not (is_same_step and self._ended.any()):
             return self._map.step(views), rewards, terminated, truncated, infos
         replaced = np.flatnonzero(self._ended)
-        observations, last = self._map.step_with_last(views, [_one(infos[_FINAL], i) for i in replaced], replaced)
+        observations, last = self._map.step_with_last(views, [_one(infos[_FINAL], int(i)) for i in replaced], replaced)
         final = np.full(self.num_envs, None, object)
         final[replaced] = last
         return observations, rewards, terminated, truncated, {**infos, _FINAL: final}
