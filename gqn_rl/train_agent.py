@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
@@ -50,6 +51,10 @@ LIMITS = (
 
 MET_STATES_FILE = "met_states.npz"
 """Of a run folder: states that its agent has met."""
+
+TOLD = ("gqn", "vae", "finetuned")
+"""Kinds of a representation that come from a pretrained encoder."""
+
 FINETUNED, SCRATCH = "finetuned", "scratch"
 """Kinds of a representation that learns as a part of the agent's network, which sees pictures: pretrained, or not."""
 _NOT_OF_VIEWS = ("name", "kind", "told", "model", "entries", "objective")
@@ -128,6 +133,7 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
     if "random_return" not in files.read_run(folder):
         zero = random_return(eval_envs, cfg.eval_episodes, cfg.eval_seed)
         files.add_to_run(folder, {"random_return": zero, "action_repeat": action_repeat(eval_envs)})
+    print(f"Training {described(cfg, eval_envs)}, into `{folder}`.", flush=True)
     how = {key: settings[key] for key in LIMITS}
     how |= {"settings": agent_settings(cfg, make, eval_envs), "eval_deterministic": cfg.agent.eval_deterministic}
     make_training_envs = functools.partial(make, num_envs=cfg.agent.num_envs)
@@ -148,10 +154,20 @@ def train_in(folder: pathlib.Path, cfg: DictConfig) -> None:
         spent = pretraining_experience(getattr(make.keywords["encoder"], "metadata", {}))
         steps = model.num_timesteps + cfg.met_states
         MetStates(states, (spent + Experience(steps, steps))._asdict()).save(folder / MET_STATES_FILE)
+    print(f"Finished after {model.num_timesteps} environment steps: `{folder / files.FINAL_FILE}`.", flush=True)
     if cfg.gif:
         file, deterministic = folder / files.ROLLOUT_FILE, cfg.agent.eval_deterministic
         draw_rollout(file, model, eval_envs, cfg.eval_seed, deterministic=deterministic, outside=outside)
     eval_envs.close()
+
+
+def described(cfg: DictConfig, envs: VecEnv) -> str:
+    """Says who learns from what: the agent, what it sees and in how many numbers, and whose r that is."""
+    space = envs.observation_space
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {"state": space}
+    shapes = ", ".join(f"{name} {list(part.shape or ())}" for name, part in parts.items())
+    encoder = f" by the encoder {cfg.encoder or cfg.env.get('encoder', cfg.env.name)}" if cfg.repr.kind in TOLD else ""
+    return f"{cfg.agent.name} in {cfg.env.name} on {cfg.repr.name}{encoder}: {shapes}"
 
 
 def task_arguments(given: object) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import copy
 import functools
 import io
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
@@ -284,3 +286,40 @@ def test_frozen_parameters_stay_out_of_the_vector():
     theta, _ = flatten(net)
     assert theta.tolist() == net.weight.flatten().tolist()
     assert net.bias.grad is None
+
+
+# ------------------------------------------------------------------------------------------------- what policies may be
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_continuous_actions_of_any_shape_are_those_of_their_flat_form(policy):
+    """Actions [2, 3] earn, and move θ, as the same six in a row do."""
+    norms, rewards = [], []
+    for shape in ((2, 3), (6,)):
+        box = gym.spaces.Box(-1, 1, shape, np.float32)
+        _, learner = make_learner(policy, functools.partial(Echo, box))
+        torch.manual_seed(0)
+        rollout = learner.collect(8)
+        rewards.append(rollout.rewards)
+        norms.append(learner.compute_gradient(rollout, ENT_COEF)["grad_norm"])
+        flat = np.clip(rollout.actions.reshape(1, 8, 6), -1, 1).sum(axis=-1)
+        np.testing.assert_allclose(rollout.rewards, flat, rtol=1e-5)
+    np.testing.assert_array_equal(*rewards)
+    assert norms[0] == norms[1] > 0
+
+
+class Normalised(BaseFeaturesExtractor):
+    def __init__(self, space, **how):
+        super().__init__(space, 3)
+        self.norm = torch.nn.BatchNorm1d(3, **how)
+
+    def forward(self, observations):
+        return self.norm(observations)
+
+
+def test_running_statistics_are_refused_by_name():
+    """Those of several workers never come together; without them the layer is taken."""
+    kwargs = {"features_extractor_class": Normalised}
+    with pytest.raises(ValueError, match=r"BatchNorm1d, whose running statistics each of A3C's workers .* LayerNorm"):
+        A3C("MlpPolicy", Echo, policy_kwargs=kwargs)
+    A3C("MlpPolicy", Echo, policy_kwargs=kwargs | {"features_extractor_kwargs": {"track_running_stats": False}})

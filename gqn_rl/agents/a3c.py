@@ -197,6 +197,7 @@ class A3C(OnPolicyAlgorithm):
         self.set_random_seed(self.seed)
         spaces = self.observation_space, self.action_space
         self.policy = self.policy_class(*spaces, self.lr_schedule, **self.policy_kwargs)  # type: ignore[assignment]
+        _refuse_running_statistics(self.policy)
         self._copy, _ = flatten(self.policy)
         self._theta = nn.Parameter(self._copy.clone().share_memory_())
         make_optimizer: Callable[..., torch.optim.Optimizer] = self.policy.optimizer_class
@@ -492,15 +493,19 @@ class Learner:
         return values
 
     def _within_bounds(self, actions: np.ndarray) -> np.ndarray:
-        """Clips continuous actions to what the environment takes."""
+        """Gives continuous actions, drawn as [N, A], the shape that the environment takes, and clips them."""
         space = self.env.action_space
-        return np.clip(actions, space.low, space.high) if isinstance(space, gym.spaces.Box) else actions
+        if not isinstance(space, gym.spaces.Box):
+            return actions
+        return np.clip(actions.reshape(-1, *space.shape), space.low, space.high)
 
     def _evaluate(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns values, log-probabilities of the actions, and entropies of the policy, with gradient, [N, T] each."""
         shape = rollout.dones.shape
         inputs = _tensors(_flat(rollout.observations))
         actions = torch.from_numpy(_flat(rollout.actions))
+        if isinstance(self.env.action_space, gym.spaces.Box):
+            actions = actions.flatten(1)
         remembered: tuple[Any, ...] = ()
         if rollout.first_memory is not None:
             starts = np.concatenate([np.zeros((shape[0], 1)), rollout.dones[:, :-1]], axis=1)
@@ -552,6 +557,16 @@ def flatten(policy: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         parameter.data = part.view_as(parameter)
         parameter.grad = slope.view_as(parameter)
     return theta, gradient
+
+
+def _refuse_running_statistics(policy: nn.Module) -> None:
+    """Refuses layers that gather statistics while they are trained: those of the workers would never come together."""
+    for part in policy.modules():
+        if isinstance(part, _NormBase) and part.track_running_stats:
+            raise ValueError(
+                f"`policy_kwargs` makes a {type(part).__name__}, whose running statistics each of A3C's workers would "
+                "gather for itself: use LayerNorm or GroupNorm, or track_running_stats=False."
+            )
 
 
 def _tensors(observations: Any) -> Any:

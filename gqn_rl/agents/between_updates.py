@@ -142,7 +142,9 @@ class BetweenUpdates(BaseCallback):
             f"{name} {row[name]:.3g}" for name in ("mean_return", "success_rate") if row[name] is not None
         )
         steps_per_s = (step - self._first_step) / max(time.monotonic() - self._started_s, 1e-9)
-        print(f"{step}/{self._limits.total_steps} environment steps: {found}; {steps_per_s:.0f} steps/s", flush=True)
+        left_s = max(self._limits.total_steps - step, 0) / steps_per_s if steps_per_s > 0 else 0.0
+        speed = f"{steps_per_s:.0f} steps/s" + (f", {_in_words(left_s)} left" if left_s > 0 else "")
+        print(f"{step}/{self._limits.total_steps} environment steps: {found}; {speed}", flush=True)
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -170,3 +172,15 @@ class RunLogFormat(KVWriter):
 
     def close(self) -> None:
         """Leaves the log to its owner."""
+
+
+def _in_words(seconds: float) -> str:
+    """Returns a time in the two units that say enough of it.
+
+    >>> _in_words(42.4), _in_words(150), _in_words(9000)
+    ('42 s', '2 min 30 s', '2 h 30 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

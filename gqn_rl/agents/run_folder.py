@@ -30,7 +30,7 @@ _SHOWN = 5
 """Of the settings that differ."""
 _OURS = {
     ".": (RUN_FILE, EVAL_FILE, TRANSFER_FILE, PROGRESS_FILE, "*_model.safetensors", "*_model.zip", OLD_CHECKPOINT,
-          REPLAY_FILE, ROLLOUT_FILE, "config.yaml", "versions.json"),
+          REPLAY_FILE, ROLLOUT_FILE, "config.yaml", "met_states.npz", "versions.json"),
     CHECKPOINTS: ("step-*.safetensors",),
     MONITOR_FOLDER: ("*.monitor.csv*",),
     "tensorboard": ("events.*",),

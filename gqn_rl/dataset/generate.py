@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import gqn_rl
 from gqn_rl.dataset.folder import check_continues, delete, is_finished, prepare
 from gqn_rl.dataset.manifest import (
@@ -26,6 +24,7 @@ from gqn_rl.dataset.workers import ShardJob, run_in_workers
 from gqn_rl.experience import EXPERIENCE, add_shards
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
+from gqn_rl.progress import tqdm
 from gqn_rl.views import POSE_CONVENTION, Scene
 
 

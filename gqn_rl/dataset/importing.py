@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import gqn_rl
 from gqn_rl.dataset.folder import check_continues, delete, is_finished, prepare
@@ -27,6 +26,7 @@ from gqn_rl.dataset.shards import finished_record, write_shard
 from gqn_rl.dataset.source import Decode, Found, decode_record, gather, list_files, read_scenes
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
+from gqn_rl.progress import tqdm
 from gqn_rl.views import POSE_CONVENTION, Views
 
 SCENE_PREFIX = "imported_"

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn_rl.findings import figures
 from gqn_rl.findings.common import Subject, check_positive, draw, encode, mean_over_scenes, need_gqn, seed_torch
@@ -29,6 +28,7 @@ from gqn_rl.findings.factors import Factors, Values, make_factors
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.models import GQN
 from gqn_rl.pretrain import metrics
+from gqn_rl.progress import tqdm
 from gqn_rl.views import Views, prepare_images, restore_images
 
 GRID = tuple((first, second) for first in range(3) for second in range(3))

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.findings import figures
@@ -33,6 +32,7 @@ from gqn_rl.findings.common import (
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.models import GQN
 from gqn_rl.pretrain import metrics
+from gqn_rl.progress import tqdm
 from gqn_rl.views import Views, restore_images
 
 NEAR, FAR, BOTH = "near", "far", "near + far"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.findings import figures
 from gqn_rl.findings.common import UNTRAINED, Subject, check_positive, device_of
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.pretrain.evaluation import context_sizes, evaluate_representation
+from gqn_rl.progress import tqdm
 
 
 @dataclasses.dataclass(frozen=True)

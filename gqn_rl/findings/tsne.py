@@ -14,13 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
-from tqdm import tqdm
 
 from gqn_rl.findings import figures
 from gqn_rl.findings.common import Subject, check_positive, mean_over_scenes, some_scenes, views_of
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.pretrain.evaluation import encode_scenes
 from gqn_rl.pretrain.probes import features
+from gqn_rl.progress import tqdm
 
 PIXELS = "pixels"
 """Label of the pictures themselves as a code, averaged down to `PIXELS_SIDE`."""

@@ -8,7 +8,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.findings import figures
@@ -17,6 +16,7 @@ from gqn_rl.findings.rebuild import can_rebuild, rebuild_scene, show_scene
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.pretrain import metrics
 from gqn_rl.pretrain.pictures import GAP_PX
+from gqn_rl.progress import tqdm
 from gqn_rl.views import CameraPose, Views, restore_images
 
 ELEVATION_QUANTILE = 0.7

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from gqn_rl.findings import figures
 from gqn_rl.findings.common import (
@@ -25,6 +24,7 @@ from gqn_rl.findings.common import (
 )
 from gqn_rl.maps.statistics import write_rows
 from gqn_rl.pretrain import metrics
+from gqn_rl.progress import tqdm
 from gqn_rl.views import restore_images
 
 SHOWN_CONTEXT = 4

@@ -7,7 +7,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.maps import choosing, figures
@@ -18,6 +17,7 @@ from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.maps.statistics import mean_over_mazes, write_rows
 from gqn_rl.models import GQN
 from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.progress import tqdm
 
 
 @dataclasses.dataclass(frozen=True)

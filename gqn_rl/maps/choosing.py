@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from gqn_rl.maps.evaluation import MapJudge, draw_maps
 from gqn_rl.maps.geometry import visible_cells
@@ -20,6 +19,7 @@ from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.maps.statistics import mean_over_mazes
 from gqn_rl.models import GQN
 from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.progress import tqdm
 
 Strategy = Callable[[EncodedMazes, np.ndarray], np.ndarray]
 """Mazes and the views taken so far, bool [N, K] → how much each view is wanted next, [N, K]."""

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn_rl.maps.geometry import PoseGrid
 from gqn_rl.maps.statistics import mean_over_mazes
 from gqn_rl.models import GQN
+from gqn_rl.progress import tqdm
 from gqn_rl.uncertainty import predicted_information_gain
 from gqn_rl.views import Views, prepare_images
 

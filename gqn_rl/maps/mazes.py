@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset.shards import scene_rng
+from gqn_rl.progress import tqdm
 from gqn_rl.representation import SceneEncoder
 
 MOST_BYTES = 8 * 2**30

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gqn_rl.artefacts.files import read_bytes
 from gqn_rl.checkpoint import load_map_decoder, save_model
@@ -23,6 +22,7 @@ from gqn_rl.maps.evaluation import MapJudge, evaluate_maps
 from gqn_rl.maps.figures import draw_sheet
 from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.progress import tqdm
 from gqn_rl.representation import find_encoder
 from gqn_rl.runlog import Every, RunLog
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from gqn_rl.dataset import MultiViewDataset, prefetch
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.models import SceneModel
@@ -19,6 +17,7 @@ from gqn_rl.pretrain.report import Report
 from gqn_rl.pretrain.resume_checks import begun_with, check_begun_with
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer
+from gqn_rl.progress import tqdm
 from gqn_rl.runlog import Every
 
 
