@@ -14,9 +14,11 @@ from gqn_rl.artefacts.documents import Anything, ListOf, MapOf, read_json
 from gqn_rl.dataset.arrays import expected_shape, open_array
 from gqn_rl.dataset.folder import VERIFIED
 from gqn_rl.dataset.manifest import SPLITS, array_path, read_manifest
-from gqn_rl.dataset.shards import REMEDY, check_sha256, check_sizes
+from gqn_rl.dataset.shards import check_sha256, check_sizes
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import Views
+
+_REMEDY = "file and manifest do not belong together: restore them, or make the data again with overwrite=true"
 
 
 class MultiViewDataset:
@@ -90,7 +92,7 @@ class MultiViewDataset:
         """Yields an array of every shard, compared with what the manifest says of it."""
         for index, shard in enumerate(self.manifest["shards"][self.split]):
             shape = expected_shape(self.manifest, array, shard["num_scenes"])
-            yield open_array(array_path(self.root, self.split, index, array), array, shape, REMEDY)
+            yield open_array(array_path(self.root, self.split, index, array), array, shape, _REMEDY)
 
     def _verify(self, shards: list[dict[str, Any]]) -> None:
         stamp_path = self.root / VERIFIED.format(split=self.split)
