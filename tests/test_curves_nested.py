@@ -95,6 +95,18 @@ def test_runs_on_several_encoders_are_no_duplicates(tmp_path):
         load_runs(tmp_path)
 
 
+def test_runs_of_one_name_and_two_networks_are_not_mixed(tmp_path):
+    """Old runs on pixels, which name no network, do not stand in one curve with new ones."""
+    write_run(tmp_path, "pixels", [RANDOM, 9.0])
+    settings = {"stack": 1, "extractor": {"network": "nature", "shift": 4}}
+    write_run(tmp_path, "pixels", [RANDOM, 9.0], seed=1, repr_settings=settings)
+    with pytest.raises(
+        ValueError, match="are both called pixels, but their agents read pictures with different networks"
+    ):
+        load_runs(tmp_path)
+    assert {run.network != "" for run in load_runs(tmp_path, distinct=False)} == {True, False}
+
+
 def test_a_nested_comparison_says_the_same_with_other_intervals(tmp_path):
     """Values agree to rounding; equal agents on episodes that differ have an interval then, before they had none."""
     for seed in range(5):

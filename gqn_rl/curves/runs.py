@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import json
 import re
 import warnings
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ _FACTS = Record(
         "encoder": OrNull(Text()),
         "experience": OrNull(Record({"pictures": OrNull(_COUNT), "actions": OrNull(_COUNT)})),
         "agent_settings": Anything(),
+        "repr_settings": Anything(),
     },
 )
 _STEPS = Number(least=0, most=2**53)
@@ -73,6 +75,7 @@ class Run:
         pictures, actions: seen and taken before each evaluation, those of pretraining included, float64 [T]; NaN where
             what pretraining took was not counted.
         processor_hours: of the run and its workers before each evaluation, float64 [T]; NaN where they were not told.
+        network: of an agent that reads pictures, as text; "" where it is Stable-Baselines3's, or none.
         episodes: return of each evaluation's every episode, float64 [T, E]; their mean, [T, 1], where E varies.
     """
 
@@ -96,6 +99,7 @@ class Run:
     pictures: np.ndarray
     actions: np.ndarray
     processor_hours: np.ndarray
+    network: str
     episodes: np.ndarray
 
     @property
@@ -134,6 +138,7 @@ def load_runs(places: str | Path | Iterable[str | Path], *, setting: str = "runs
         raise ValueError(f"`{setting}` must hold folders with run.json and eval.csv, found none in {where}.")
     if distinct:
         _refuse_duplicates(runs)
+        _refuse_mixed_networks(runs)
     return runs
 
 
@@ -160,8 +165,15 @@ def load_run(folder: Path) -> Run:
         pictures=columns["env_steps"] + _or_nan(spent.get("pictures")),
         actions=columns["env_steps"] + _or_nan(spent.get("actions")),
         processor_hours=columns["processor_s"] / 3600,
+        network=_network_of(facts),
         episodes=episodes.returns,
     )
+
+
+def _network_of(facts: dict) -> str:
+    settings = facts.get("repr_settings")
+    extractor = settings.get("extractor") if isinstance(settings, dict) else None
+    return json.dumps(extractor, sort_keys=True) if extractor else ""
 
 
 def _encoder_of(facts: dict) -> str:
@@ -224,6 +236,18 @@ def file_name(name: str) -> str:
     'gymnasium_my_package-MyEnv-v0'
     """
     return re.sub(r"[^\w.+-]", "-", name)
+
+
+def _refuse_mixed_networks(runs: list[Run]) -> None:
+    """Refuses runs of one name whose networks differ: `pixels` was once Stable-Baselines3's default network."""
+    seen: dict[tuple, Run] = {}
+    for run in runs:
+        other = seen.setdefault((run.env, run.camera, run.label), run)
+        if other.network != run.network:
+            raise ValueError(
+                f"`{run.folder}` and `{other.folder}` are both called {run.label}, but their agents read pictures with "
+                "different networks; give one of them another `repr.name`, or leave one out."
+            )
 
 
 def _refuse_duplicates(runs: list[Run]) -> None:
