@@ -32,6 +32,7 @@ from gqn_rl.agents.met_states import meet_states
 from gqn_rl.agents.rollout import draw_rollout
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import check_actions, train, transfer
+from gqn_rl.checkpoint import R_DIRECTIONS
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import Task, make_task
 from gqn_rl.envs.jaco_met import MetStates
@@ -52,6 +53,8 @@ LIMITS = (
 MET_STATES_FILE = "met_states.npz"
 """Of a run folder: states that its agent has met."""
 
+FEW_DIRECTIONS = 8
+"""Fewer can hardly hold a scene: two things have six coordinates."""
 TOLD = ("gqn", "vae", "finetuned")
 """Kinds of a representation that come from a pretrained encoder."""
 
@@ -302,10 +305,29 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
             f"`encoder` {cfg.encoder} has objective={trained_by}, but repr={cfg.repr.name} stands for one with "
             f"objective={wanted}; docs/agents.md has the command that trains it."
         )
+    warn_of_what_r_leaves_out(encoder, cfg)
     model = encoder.metadata["model"]["name"]
     if (model == "vae") != (cfg.repr.kind == "vae"):
         raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")
     return encoder
+
+
+def warn_of_what_r_leaves_out(encoder: SceneEncoder, cfg: DictConfig) -> None:
+    """Warns of an encoder of another scene, and of one that tells so little that something is bound to be missing."""
+    facts, scene = encoder.metadata, cfg.env.get("encoder", cfg.env.name)
+    trained_on = facts.get("dataset", {}).get("scene", scene)
+    if trained_on != scene:
+        warnings.warn(
+            f"`encoder` was trained on scenes of {trained_on}, but env={cfg.env.name} has others.", stacklevel=2
+        )
+    directions = facts.get(R_DIRECTIONS)
+    if directions is not None and directions.shape[1] < FEW_DIRECTIONS:
+        size, count = directions.shape
+        warnings.warn(
+            f"`encoder` tells {count} of its {size} directions: in the other ones views of one scene differ more than "
+            "scenes do, so whatever they hold, perhaps a goal, is left out. Pretraining for longer separates them.",
+            stacklevel=2,
+        )
 
 
 def pretraining_cost(encoder: SceneEncoder | None) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -15,7 +16,7 @@ import gqn_rl
 from gqn_rl.agents import run_folder as files
 from gqn_rl.locks import LOCK_FILE, sole_writer
 from gqn_rl.representation import load_encoder, random_encoder
-from gqn_rl.train_agent import pretraining_cost, task_arguments
+from gqn_rl.train_agent import pretraining_cost, task_arguments, warn_of_what_r_leaves_out
 
 CHOICES = [
     *("autoencoder", "gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window", "imagenet"),
@@ -129,6 +130,21 @@ def test_what_r_cost_is_said_of_pretrained_encoders_alone():
     cost = pretraining_cost(load_encoder("jaco"))
     assert re.fullmatch(r"[\d,]+ steps on 2,048,000 pictures of 204,800 scenes\.", cost)
     assert pretraining_cost(None) == pretraining_cost(random_encoder(load_encoder("jaco").metadata["model"], 0)) == ""
+
+
+def test_an_encoder_that_leaves_much_out_is_warned_of():
+    """Of another scene, or of fewer directions than a scene needs; the one that ships says nothing."""
+    encoder = load_encoder("jaco")
+    with initialize_config_module("gqn_rl.configs", version_base="1.3"):
+        own, maze = compose("train_agent"), compose("train_agent", ["env=maze"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_what_r_leaves_out(encoder, own)
+    with pytest.warns(UserWarning, match="`encoder` was trained on scenes of jaco, but env=maze has others"):
+        warn_of_what_r_leaves_out(encoder, maze)
+    encoder.metadata["r_directions"] = encoder.metadata["r_directions"][:, :2]
+    with pytest.warns(UserWarning, match=r"tells 2 of its \d+ directions: .* perhaps a goal, is left out"):
+        warn_of_what_r_leaves_out(encoder, own)
 
 
 @pytest.mark.parametrize("word", ["task={looks: random}", "+task.looks=random"])
