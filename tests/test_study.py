@@ -37,7 +37,7 @@ PARTS = {
         "over": {"encoder": ["a", "b"]},
         "grid": {"seed": [0]},
         "folder": "test/{case}_{encoder}_seed{seed}",
-        "keep": "test",
+        "keep": True,
     },
 }
 RETURNS = {"usual": 10.0, "slow": 12.0}

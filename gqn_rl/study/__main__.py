@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"`parts` must be of {', '.join(plan.parts)}, got {unknown[0]}.")
     if cfg.do == "collect":
         for name, number in collect(plan, root, Path(cfg.results)).items():
-            print(f"{name}: {number} runs in {Path(cfg.results) / plan.parts[name].keep}")
+            print(f"{name}: {number} runs in {cfg.results}")
         return
     if cfg.do == "commands":
         print_commands(plan, root, parts)

@@ -13,7 +13,7 @@ OF_AGENTS = ("run.json", "eval.csv", "transfer.csv")
 
 
 def collect(plan: Plan, root: Path, results: Path) -> dict[str, int]:
-    """Copies the small files of finished runs to `results`, each part to the folder that it names.
+    """Copies the small files of finished runs to `results`, each to a folder as it has in the study.
 
     Returns:
         The number of runs of each part that were copied.
@@ -23,7 +23,7 @@ def collect(plan: Plan, root: Path, results: Path) -> dict[str, int]:
         for run in plan.of_part(name) if part.keep else ():
             if state.done(run) is None:
                 continue
-            target = results / part.keep / Path(run.folder).name
+            target = results / run.folder
             target.mkdir(parents=True, exist_ok=True)
             for kept in OF_AGENTS if part.command == "train_agent" else KEPT:
                 if (root / run.folder / kept).is_file():

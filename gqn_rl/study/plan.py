@@ -43,7 +43,7 @@ class Part:
         cases, settings, grid, over: what is varied.
         needs: parts that must be finished before.
         best_of: a part with `settings`: each run has those that came out best there for its case.
-        keep: folder of the results that the runs' small files are copied to; "" keeps none.
+        keep: whether the runs' small files are among the results.
     """
 
     command: str
@@ -55,7 +55,7 @@ class Part:
     over: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     needs: Sequence[str] = ()
     best_of: str = ""
-    keep: str = ""
+    keep: bool = False
 
     def __post_init__(self) -> None:
         if self.command not in COMMANDS:
