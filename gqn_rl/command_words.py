@@ -78,7 +78,11 @@ def _check_number(name: str, value: Any, default: bool | float) -> None:
 def settle_paths(cfg: DictConfig) -> None:
     """Makes texts of the paths in a config: a folder may be called 2024, and `~` is the home folder."""
     for key in list(map(str, cfg)):
-        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
+        if OmegaConf.is_interpolation(cfg, key):
+            if _is_path(key):
+                _without_colons(cfg, key)
+            continue
+        if OmegaConf.is_missing(cfg, key):
             continue
         value = cfg[key]
         if isinstance(value, DictConfig):
@@ -87,6 +91,13 @@ def settle_paths(cfg: DictConfig) -> None:
             cfg[key] = [_as_path(part) for part in value]
         elif _is_path(key):
             cfg[key] = _as_path(value)
+
+
+def _without_colons(cfg: DictConfig, key: str) -> None:
+    """Makes dashes of the colons that come into a path with an id, `my_package:MyEnv-v0`: some tools split at them."""
+    path = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+    if isinstance(path, str) and ":" in path and not os.path.exists(path):  # an earlier version's folder stays
+        cfg[key] = path.replace(":", "-")
 
 
 def _as_path(value: Any) -> Any:

@@ -123,6 +123,14 @@ def test_paths_are_taken_as_they_are(run, path):
     assert cfg.run_dir == path
 
 
+def test_colons_of_ids_do_not_come_into_folders(run, tmp_path):
+    """A dash stands for each, but in a folder that is there already, and in one that the user names."""
+    words = "tail.colour=my_package:MyEnv-v0", "out=runs/${tail.colour}"
+    assert run(*words)[0].out == "runs/my_package-MyEnv-v0"
+    (tmp_path / "runs" / "my_package:MyEnv-v0").mkdir(parents=True)
+    assert run(*words)[0].out == "runs/my_package:MyEnv-v0"
+
+
 @pytest.mark.parametrize("word", ["run_dir=~/x", "run_dir='~/x'"])
 def test_the_tilde_is_the_home_folder(run, monkeypatch, word):
     """Quoted or not; no folder is called ~."""
