@@ -15,7 +15,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
+from gqn_rl.groups import register_groups
 from gqn_rl.models import SceneModel, build_model
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.views import VIEWPOINT_SIZE, Views
 
 PRESETS = ("gqn_paper", "gqn_small", "gqn_debug")
@@ -25,8 +27,11 @@ SECONDS = 8.0
 def preset(name: str) -> tuple[SceneModel, int, int]:
     """Returns a preset's model, its number of query views, and the mean number of context views, rounded up."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        cfg = compose("pretrain", [f"model={name}"])
-    model = build_model(**OmegaConf.to_container(cfg.model))
+        register_groups()
+        cfg = compose("pretrain", [f"recipe={name}"])
+    parts = OmegaConf.to_container(cfg.model)
+    scene = {"image_size": 64, "fovy_deg": 45.0, "depths_m": [0.8, 2.8], "wavelengths_m": [2.0, 1.0, 0.5]}
+    model = build_model(parts | {"scene": scene})
     return model, cfg.train.num_queries, (cfg.train.max_context + 2) // 2
 
 
@@ -40,7 +45,7 @@ def gflop_per_sample(model: SceneModel, num_queries: int, num_context: int, late
     """Counts the arithmetic of one training step of one scene."""
     context, query = (random_views(1, n, model.image_size) for n in (num_context, num_queries))
     with FlopCounterMode(display=False) as counter:
-        model.loss(context, query, sigma=1.0, latents=latents)[0].backward()
+        negative_elbo(model, context, query, sigma=1.0, latents=latents)[0].backward()
     return counter.get_total_flops() / num_queries / 1e9
 
 
@@ -55,7 +60,7 @@ def samples_per_s(model: SceneModel, num_queries: int, num_context: int, bf16: b
             begin = time.perf_counter()
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss, _ = model.loss(context, query, sigma=1.0, latents=latents)
+            loss, _ = negative_elbo(model, context, query, sigma=1.0, latents=latents)
         loss.backward()
         optimizer.step()
         num_steps += 1

@@ -40,10 +40,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gqn_rl.agents.speed import choose_matmul
+from gqn_rl.checkpoint.upgrades import settings_1_to_2
 from gqn_rl.dataset import Batch
 from gqn_rl.models import build_model
-from gqn_rl.models.gqn import GQN
 from gqn_rl.pretrain.hardware import Workers
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer
 from gqn_rl.views import VIEWPOINT_SIZE, Views
@@ -72,7 +73,7 @@ def ours(
 ) -> Step:
     """Returns `Trainer.update` for the paper's GQN with some sizes changed."""
     torch.manual_seed(0)
-    model = build_model("gqn", **{"image_size": image_size, **sizes})
+    model = build_model(settings_1_to_2({"name": "gqn", "image_size": image_size, **sizes})[1])
     settings = TrainSettings(batch_size=batch, precision=precision, recompute_steps=recompute_steps)
     trainer = Trainer(model, settings, Workers())
     context, query = (noise_views(batch, n, image_size) for n in (num_context, 1))
@@ -294,13 +295,13 @@ def elbo_difference(shared: bool, batch: int) -> dict[str, float]:
     "loss" is the whole −ELBO, nearly constant; "excess" is the loss above that of a perfect picture; "kl" the KL alone.
     """
     torch.manual_seed(0)
-    model = GQN(shared_cores=shared)
+    model = build_model(settings_1_to_2({"name": "gqn", "shared_cores": shared})[1])
     context, query = (noise_views(batch, n, IMAGE_SIZE).to_torch("cpu") for n in (NUM_CONTEXT, 1))
-    noise = torch.randn(model.generator.num_steps, batch, *model.generator.latent_shape)
+    noise = torch.randn(model.density.num_steps, batch, *model.density.latent_shape)
     terms = []
     for bf16 in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss, parts = model.loss(context, query, sigma=SIGMA, noise=noise)
+            loss, parts = negative_elbo(model, context, query, sigma=SIGMA, noise=noise)
         excess = 3 * IMAGE_SIZE**2 * parts["mse"].item() / (2 * SIGMA**2) + parts["kl"].item()
         terms.append({"loss": loss.item(), "excess": excess, "kl": parts["kl"].item()})
     exact, rounded = terms

@@ -20,7 +20,7 @@ from gqn_rl.cli import command, write_run_header
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.findings.algebra import AlgebraSettings, algebra
-from gqn_rl.findings.common import load_subject
+from gqn_rl.findings.common import load_subject, model_label
 from gqn_rl.findings.composition import CompositionSettings, composition
 from gqn_rl.findings.probes import ProbesSettings, probes
 from gqn_rl.findings.surprise import SurpriseSettings, surprise
@@ -31,7 +31,6 @@ from gqn_rl.maps import analyses
 from gqn_rl.maps.evaluation import MapJudge
 from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
 from gqn_rl.maps.training import JUDGE, load_map_for
-from gqn_rl.models import GQN
 from gqn_rl.pretrain.hardware import pick_device
 from gqn_rl.representation import load_encoder
 
@@ -96,8 +95,8 @@ def load_map_subject(cfg: DictConfig) -> analyses.Subject:
     decoder, facts = load_map_for(cfg.map, cfg.encoder)
     encoder = load_encoder(cfg.encoder, device=str(device), standardise=False)
     model = encoder.module.model
-    if not isinstance(model, GQN):
-        raise ValueError(f"`encoder` {cfg.encoder} must be a GQN, got {encoder.metadata['model']['name']!r}.")
+    if not model.predicts_views:
+        raise ValueError(f"`encoder` {cfg.encoder} must predict other views, got {model_label(model)}.")
     dataset = MultiViewDataset(cfg.data.root, "heldout")
     settings = scene_settings(dataset.manifest)
     mazes = encode_mazes(encoder, dataset, MazeScene(**settings), cfg.num_mazes)

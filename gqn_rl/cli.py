@@ -28,7 +28,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException, ValidationError
 
 import gqn_rl
 from gqn_rl.command_words import (
@@ -48,6 +48,9 @@ PACKAGES = ("torch", "mujoco", "gymnasium", "stable_baselines3", "numpy", "dm_co
 
 TRACEBACK_VARIABLE = "HYDRA_FULL_ERROR"
 """Environment variable with which a user asks for tracebacks instead of sentences."""
+
+_WITH_MODELS = ("pretrain", "train_agent", "train_supervised")
+"""Commands whose config has groups made of models' dataclasses."""
 
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
 
@@ -80,6 +83,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         @functools.wraps(main)
         def run() -> None:
             let_consoles_take_all_characters()
+            if config_name in _WITH_MODELS:
+                from gqn_rl.groups import present_words, register_groups  # here, since they import torch
+
+                register_groups()
+                sys.argv[1:] = present_words(sys.argv[1:])
             if {"-h", "--help"} & set(sys.argv[1:]):
                 show_help(main, config_name)
                 return
@@ -184,6 +192,8 @@ def sentence(error: BaseException) -> str:
         key = named[1] if named else error.full_key
         return f"`{key}` has no value: give one with `{key}=...`."
     cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, ValidationError):
+        return f"`{cause.full_key}`: {_first_line(cause)}"
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         parent = cause.parent_node
         if isinstance(parent, DictConfig):

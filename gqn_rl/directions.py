@@ -7,11 +7,7 @@ apart without any label: the training data show every scene from several places.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
-
-from gqn_rl.models.scene_model import Reading
 
 _LEAST_STD = 0.05
 """Deviation, of entries that have deviation 1, that is taken for noise whatever the data say."""
@@ -44,36 +40,3 @@ def scene_directions(psi: torch.Tensor, number: int | None = None) -> torch.Tens
 def _covariance(x: torch.Tensor) -> torch.Tensor:
     """Returns the covariance of x [N, R] about 0, [R, R]."""
     return x.T @ x / len(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class DirectedReading:
-    """Reads r, standardises its entries by their statistics over views, and tells it in `scene_directions`.
-
-    In another frame than the usual one it says what the inner reading says, for the statistics are not of that.
-
-    Attributes:
-        reading: how to read r first; None takes the sum over views as it is.
-        mean, std: of each entry over views.
-        directions: [R, D], or None to leave the entries as they are.
-    """
-
-    reading: Reading | None
-    mean: torch.Tensor
-    std: torch.Tensor
-    directions: torch.Tensor | None = None
-    standardised = True
-    num_places = 0
-
-    @property
-    def frames(self) -> tuple[str, ...]:
-        """Those of the inner reading."""
-        return ("world",) if self.reading is None else self.reading.frames
-
-    def __call__(self, r: torch.Tensor, viewpoints: torch.Tensor | None, frame: str) -> torch.Tensor:
-        """Maps r [N, R] and viewpoints [N, 7] to [N, D]."""
-        said = r if self.reading is None else self.reading(r, viewpoints, frame)
-        if frame != self.frames[0]:
-            return said
-        standard = (said - self.mean) / self.std
-        return standard if self.directions is None else standard @ self.directions

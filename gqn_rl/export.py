@@ -51,13 +51,12 @@ class Deployed(nn.Module):
 
     def __init__(self, encoder: SceneEncoder, frame: str):
         super().__init__()
-        self.psi, self.reading, self.frame = SingleViews(encoder.module), encoder.reading, frame
+        self.psi, self.readout, self.frame = SingleViews(encoder.module), encoder.readout, frame
 
     def forward(self, images: Tensor, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes N views."""
         psi = self.psi(images, viewpoints)
-        features = psi.clone() if self.reading is None else self.reading(psi, viewpoints, self.frame)
-        return features, psi
+        return self.readout(psi, viewpoints, self.frame).clone(), psi
 
 
 def export(encoder: SceneEncoder, frame: str | None = None) -> bytes:
@@ -96,7 +95,7 @@ def compare(content: bytes, encoder: SceneEncoder, frame: str | None = None) -> 
     """
     images, viewpoints = random_views(encoder.image_size, 5)
     psi = encoder.encode_views(images, viewpoints)
-    expected = read(encoder.reading, psi, viewpoints, frame_of(encoder, frame))
+    expected = read(encoder.readout, psi, viewpoints, frame_of(encoder, frame))
     found = open_session("onnx", content, torch.get_num_threads())(images, viewpoints)
     error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
     if not error <= LARGEST_ERROR:
@@ -106,7 +105,7 @@ def compare(content: bytes, encoder: SceneEncoder, frame: str | None = None) -> 
 
 def frame_of(encoder: SceneEncoder, frame: str | None) -> str:
     """Returns the frame to read r in."""
-    known = ("world",) if encoder.reading is None else encoder.reading.frames
+    known = encoder.readout.frames
     if frame not in (None, *known):
         raise ValueError(f"`frame` must be null or one of {', '.join(known)} with this encoder, got {frame!r}.")
     return frame or known[0]

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_PLACE_DIRECTIONS, R_STD, load_model, package_version
-from gqn_rl.directions import DirectedReading, scene_directions
+from gqn_rl.checkpoint.upgrades import settings_1_to_2
+from gqn_rl.directions import scene_directions
 from gqn_rl.models import SceneModel, build_model
-from gqn_rl.models.scene_model import Reading
+from gqn_rl.models.readout import Geometry, Readout, Statistics
 from gqn_rl.runtimes import AUTO, FLOAT32, TORCH, CompiledEncoder, Encode, choose_runtime
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
@@ -36,18 +37,14 @@ class ViewEncoder(nn.Module):
     Gradients flow through it, for those who adapt it to a task; `SceneEncoder` is the frozen one.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, model: SceneModel, mean: torch.Tensor, std: torch.Tensor):
+    def __init__(self, model: SceneModel, readout: Readout):
         super().__init__()
         self.model = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("std", std.float())
+        self.readout = readout
 
     def forward(self, views: Views) -> torch.Tensor:
         """Encodes views [B, K, ...]."""
-        return (self.model.encode_views(views).float() - self.mean) / self.std
+        return self.readout.of_view(self.model.encode_views(views).float())
 
 
 class SingleViews(nn.Module):
@@ -72,7 +69,7 @@ class SceneEncoder:
     Attributes:
         image_size: side of the square pictures it was trained on, in pixels.
         representation_shape: shape of one view's representation.
-        reading: how to read r, where the sum over views alone is not what it says; None where it is (see `read`).
+        readout: from sums of ψ to features (see `read`).
         metadata: everything the file says: data set, step, metrics, pose convention …
         module: the network itself, with tensors on both sides.
         runtime: what encodes on the CPU: "torch", "onnx" or "openvino".
@@ -92,16 +89,11 @@ class SceneEncoder:
         self.metadata = metadata
         self.image_size = model.image_size
         self.representation_shape = tuple(model.representation_shape)
-        self.reading = model.reading
-        mean, std = nothing = torch.tensor(0.0), torch.tensor(1.0)
+        statistics = None
         if standardise and R_MEAN in metadata:
-            known, directions = (metadata[R_MEAN], metadata[R_STD]), _directions(metadata, told)
-            if self.reading is None:
-                mean, std = known
-                self.reading = None if directions is None else DirectedReading(None, *nothing, directions)
-            elif self.reading.standardised:  # after it has read r, which it takes as it was summed
-                self.reading = DirectedReading(self.reading, *known, directions)
-        self.module = ViewEncoder(model, mean, std).eval().requires_grad_(False).to(device)
+            statistics = Statistics(metadata[R_MEAN], metadata[R_STD], _directions(metadata, told))
+        self.readout = Readout(model.geometry, statistics)
+        self.module = ViewEncoder(model, copy.deepcopy(self.readout)).eval().requires_grad_(False).to(device)
         self.runtime = choose_runtime(runtime, precision)
         if runtime not in (AUTO, TORCH) and self.device != "cpu":
             raise ValueError(f"`runtime` {runtime!r} encodes on the CPU, got device {device!r}; leave one of them out.")
@@ -110,7 +102,7 @@ class SceneEncoder:
     @property
     def device(self) -> str:
         """Kind of device that encodes, "cpu" or "cuda"."""
-        return self.module.mean.device.type
+        return self.module.readout.mean.device.type
 
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Encodes each view on its own.
@@ -127,7 +119,7 @@ class SceneEncoder:
         encode = self._compiled_encode() if len(images) else None
         if encode is not None:
             return encode(images, viewpoints)
-        views = Views(images, viewpoints).to_torch(self.module.mean.device)
+        views = Views(images, viewpoints).to_torch(self.module.readout.mean.device)
         with torch.inference_mode():
             return SingleViews(self.module)(*views).cpu().numpy()
 
@@ -183,23 +175,24 @@ class SceneEncoder:
 
 
 def read(
-    reading: Reading | None, r: np.ndarray, viewpoints: np.ndarray | None = None, frame: str = "world"
+    readout: Readout | None, r: np.ndarray, viewpoints: np.ndarray | None = None, frame: str = "world"
 ) -> np.ndarray:
-    """Reads sums of ψ over views as an encoder's `reading` has it; without one, r says what it is.
+    """Reads sums of ψ over views as an encoder's `readout` has it; without one, r says what it is.
 
     Args:
-        reading: the encoder's, or None.
+        readout: the encoder's, on the CPU, or None.
         r: float32 [N, *representation_shape].
         viewpoints: float32 [N, 7], from where to look where the frame is "camera".
-        frame: one of `reading.frames`.
+        frame: one of `readout.frames`.
 
     Returns:
         float32 [N, ...].
     """
-    if reading is None:
+    if readout is None:
         return r
     where = None if viewpoints is None else torch.from_numpy(np.asarray(viewpoints))
-    return reading(torch.from_numpy(r), where, frame).numpy()
+    with torch.inference_mode():
+        return readout(torch.from_numpy(r), where, frame).numpy()
 
 
 def load_encoder(
@@ -262,49 +255,51 @@ def random_encoder(
     """Returns the same network untrained: the baseline that shows what pretraining adds.
 
     Args:
-        model_config: what `build_model` takes; in a pretrained encoder: `metadata["model"]`.
+        model_config: what `build_model` takes, in a pretrained encoder `metadata["model"]`; or flat settings with a
+            `name`, as files of format 1 have them.
         seed: of the random weights.
         views: K views each of N scenes to standardise on, images uint8 [N, K, H, W, 3]; None leaves ψ as it is.
         entries: tell this many of the directions in which scenes differ, the most telling; None those in which they
             differ more than views of one scene do, which an untrained network has few of.
         runtime: as for `load_encoder`.
     """
+    config = settings_1_to_2(model_config)[1] if "name" in model_config else model_config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(**model_config)
-    metadata: dict[str, Any] = {"model": dict(model_config), "random_seed": seed, "step": 0}
+        model = build_model(config)
+    metadata: dict[str, Any] = {"model": model.config.to_json(), "random_seed": seed, "step": 0}
     if views is not None:
         images, viewpoints = (np.concatenate(part) for part in views)
         psi = SceneEncoder(model, metadata).encode_views(images, viewpoints)
-        metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.reading, entries)
+        metadata |= view_statistics(psi.reshape(*views.images.shape[:2], *psi.shape[1:]), model.geometry, entries)
     return SceneEncoder(model, metadata, runtime=runtime)
 
 
 def view_statistics(
-    psi: np.ndarray, reading: Reading | None = None, entries: int | None = None
+    psi: np.ndarray, geometry: Geometry | None = None, entries: int | None = None
 ) -> dict[str, torch.Tensor]:
     """Measures what one view says: what an encoder's file needs to say it in standard entries.
 
     Args:
         psi: ψ of K views each of N scenes, float32 [N, K, *shape].
-        reading: how the model reads r.
+        geometry: how the model reads r.
         entries: how many directions, the most telling; None decides by their variance (`scene_directions`).
 
     Returns:
         `r_mean` and `r_std`, [*shape] each (1 where an entry never varies), and where r is a vector and K ≥ 2
         `r_directions`, [R, D] (see `directions.py`), and `r_place_directions`, [R, D], of the entries that say
-        where things are alone, where the reading knows them.
+        where things are alone, where the geometry knows them.
     """
-    said = torch.from_numpy(read(reading, psi.reshape(-1, *psi.shape[2:]))).float()
-    std, mean = torch.std_mean(said, dim=0, correction=0)
+    features = torch.from_numpy(read(Readout(geometry), psi.reshape(-1, *psi.shape[2:]))).float()
+    std, mean = torch.std_mean(features, dim=0, correction=0)
     std = torch.where(std > _SMALLEST_STD, std, torch.ones_like(std))
     statistics = {R_MEAN: mean, R_STD: std}
-    if said.ndim == 2 and psi.shape[1] > 1:
-        standard = ((said - mean) / std).unflatten(0, psi.shape[:2])
+    if features.ndim == 2 and psi.shape[1] > 1:
+        standard = ((features - mean) / std).unflatten(0, psi.shape[:2])
         statistics[R_DIRECTIONS] = scene_directions(standard, entries)
-        if reading is not None and (num_places := reading.num_places):
-            places = scene_directions(standard[..., :num_places], entries)
-            statistics[R_PLACE_DIRECTIONS] = F.pad(places, (0, 0, 0, standard.shape[-1] - num_places))
+        if geometry is not None and (num_positions := geometry.num_positions):
+            places = scene_directions(standard[..., :num_positions], entries)
+            statistics[R_PLACE_DIRECTIONS] = F.pad(places, (0, 0, 0, standard.shape[-1] - num_positions))
     return statistics
 
 

@@ -40,7 +40,7 @@ from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.experience import EXPERIENCE, Experience, pretraining_experience
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
-from gqn_rl.models import fit_settings
+from gqn_rl.models.config import scene_facts
 from gqn_rl.representation import SceneEncoder, load_encoder, num_entries
 from gqn_rl.wrappers import default_workers, imagenet_encoder, make_vec_env, untrained_encoder
 
@@ -195,6 +195,7 @@ def environments(cfg: DictConfig, camera: str) -> functools.partial[VecEnv]:
     encoder = None
     if cfg.repr.kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(cfg)
+        check_field_of_view(encoder, task, cfg.encoder or cfg.env.name)
         warn_of_another_camera(encoder, camera, task)
     elif cfg.repr.kind in ("random_encoder", SCRATCH, "imagenet"):
         moving = make_task(cfg.env.name, scene, "moving").camera  # as in pretraining
@@ -259,8 +260,9 @@ def unpretrained(cfg: DictConfig, task: Task, camera: Any, env_kwargs: dict[str,
     if cfg.repr.kind == "imagenet":
         return imagenet_encoder(task.env_id, camera, size=cfg.repr.image_size, seed=cfg.seed, env_kwargs=env_kwargs)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    sizes = task.model_settings | settings["env"]["model"]
-    network = fit_settings(sizes, **settings["model"], image_size=cfg.env.scene.image_size)
+    known = scene_facts(task.model_settings | (settings["env"].get("model") or {}))
+    known |= {"image_size": cfg.env.scene.image_size} | settings["model"].get("scene", {})
+    network = settings["model"] | {"scene": known}
     if cfg.encoder:
         network = load_encoder(cfg.encoder).metadata["model"]
     how: dict[str, Any] = {"seed": cfg.seed, "env_kwargs": env_kwargs}
@@ -306,9 +308,10 @@ def pretrained(cfg: DictConfig) -> SceneEncoder:
             f"objective={wanted}; docs/agents.md has the command that trains it."
         )
     warn_of_what_r_leaves_out(encoder, cfg)
-    model = encoder.metadata["model"]["name"]
-    if (model == "vae") != (cfg.repr.kind == "vae"):
-        raise ValueError(f"`encoder` {cfg.encoder} is a {model}, which does not go with repr.kind={cfg.repr.kind}.")
+    model = encoder.module.model
+    if model.predicts_views == (cfg.repr.kind == "vae"):
+        kind = "gqn" if model.predicts_views else model.config.density.kind
+        raise ValueError(f"`encoder` {cfg.encoder} is a {kind}, which does not go with repr.kind={cfg.repr.kind}.")
     return encoder
 
 
@@ -340,6 +343,21 @@ def pretraining_cost(encoder: SceneEncoder | None) -> str:
     steps, scenes = sum(one["step"] for one in trainings), [one["num_scenes"]["train"] for one in data]
     pictures = sum(number * one["views_per_scene"] for number, one in zip(scenes, data, strict=True))
     return f"{steps:,} steps on {pictures:,} pictures of {sum(scenes):,} scenes."
+
+
+def check_field_of_view(encoder: SceneEncoder, task: Task, name: str) -> None:
+    """Refuses an encoder that was trained on pictures of another field of view than the task's cameras have.
+
+    Raises:
+        ValueError: names both numbers.
+    """
+    trained = encoder.metadata.get("dataset", {}).get("fovy_deg", encoder.module.model.config.scene.fovy_deg)
+    now = task.model_settings.get("fovy_deg")
+    if trained is not None and now is not None and float(trained) != float(now):
+        raise ValueError(
+            f"`encoder` {name} was trained on a vertical field of view of {trained:g}°, but the cameras of this task "
+            f"have {now:g}°; choose another encoder, or env.scene.fovy_deg={trained:g}."
+        )
 
 
 def warn_of_another_camera(encoder: SceneEncoder, name: str, task: Task) -> None:

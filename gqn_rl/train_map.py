@@ -27,10 +27,12 @@ from gqn_rl.maps.training import (
     is_finished,
     train_map,
 )
-from gqn_rl.models.gqn import PLAN
-from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.models import SceneFacts
+from gqn_rl.models.densities.steps import DrawConfig
+from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
 from gqn_rl.pretrain.hardware import pick_device
 from gqn_rl.representation import load_encoder
+from gqn_rl.views import VIEWPOINT_SIZE
 
 SHOWN = ("eval/wall_iou_1view", "eval/wall_iou_4view", "eval/wall_iou_16view", "eval/wall_iou_constant")
 """Metrics printed at the end, where they exist."""
@@ -61,8 +63,8 @@ def train_in(cfg: DictConfig) -> None:
     manifest = splits["train"].manifest
     scene = MazeScene(**scene_settings(manifest))
     torch.manual_seed(cfg.seed)
-    is_plan = encoder.metadata["model"].get("encoder") == PLAN
-    decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder, is_plan)
+    representation = encoder.module.model.representation
+    decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder, representation.is_ground_plan)
     write_run_header(cfg.run_dir, cfg)
     print(f"Training a map decoder on r of {cfg.encoder}, into {cfg.run_dir}.")
     heldout = encode_mazes(encoder, splits["heldout"], scene, cfg.eval_mazes)
@@ -82,10 +84,12 @@ def new_decoder(
     """Returns an untrained decoder for the scene's camera from above; its rays end between wall tops and floor."""
     overhead = scene.overhead
     depths = (OVERHEAD_HEIGHT_M - WALL_HEIGHT_M, OVERHEAD_HEIGHT_M)
-    viewpoint = overhead.pose.viewpoint.tolist()
     plain: Any = OmegaConf.to_container(sizes)
-    plain |= {"image_size": scene.image_size, "r_is_plan": r_is_plan}
-    return MapDecoder(representation_shape, viewpoint, overhead.fovy_deg, depths, **plain)
+    wavelengths = tuple(plain.pop("ray_wavelengths_m"))
+    facts = SceneFacts(scene.image_size, VIEWPOINT_SIZE, overhead.fovy_deg, depths, wavelengths)
+    density = DrawConfig(shared_cores=True, initial_state="zeros" if r_is_plan else "rays", **plain)
+    viewpoint = tuple(overhead.pose.viewpoint.tolist())
+    return MapDecoder(MapDecoderConfig(facts, representation_shape, viewpoint, r_is_plan, density))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import make_scene
-from gqn_rl.models import build_model, fit_settings
-from gqn_rl.pretrain.data import make_when_missing, open_splits
+from gqn_rl.models import build_model
+from gqn_rl.pretrain.data import make_when_missing, open_splits, scene_of
 from gqn_rl.pretrain.supervised import SupervisedSettings, train_supervised
 
 
@@ -31,8 +31,9 @@ def main(cfg: DictConfig) -> None:
     size = env["scene"]["image_size"]
     dataset, heldout = open_splits(cfg.data.root, scene_name=env["name"], image_size=size, scene_settings=env["scene"])
     torch.manual_seed(cfg.seed)
-    sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
-    model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
+    parts: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    facts = scene_of(dataset.manifest, cfg.data.root, env.get("model") or {}, parts.get("scene") or {})
+    model = build_model(parts | {"scene": facts})
     write_run_header(cfg.run_dir, cfg)
     metrics = train_supervised(model, dataset, heldout, run_dir=cfg.run_dir, settings=settings)
     if not metrics:

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 
+from gqn_rl.groups import register_groups
 from gqn_rl.processes import starting
 from gqn_rl.runtimes.cache import FOLDER_VARIABLE
 from tests.tiny_envs import forkserver
@@ -16,6 +17,12 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def groups():
+    """Makes models' dataclasses options of Hydra's groups, as every command does that has them."""
+    register_groups()
 
 
 @pytest.fixture

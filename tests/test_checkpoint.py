@@ -8,11 +8,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from gqn_rl import checkpoint
+from gqn_rl.checkpoint import file as model_file
 from gqn_rl.checkpoint import load_map_decoder, load_model, save_model
-from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.models import SceneModelConfig
+from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
 from gqn_rl.views import POSE_CONVENTION
+from tests.flat_settings import flat_config
 from tests.tiny_pretraining import SIZES, tiny_model
+
+
+def settings(part, **changes):
+    """Returns the tiny model's settings with some of a part changed."""
+    config = flat_config(**SIZES)
+    return config | {part: config[part] | changes}
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def test_round_trip_keeps_weights_sizes_and_metadata(path):
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert metadata["step"] == 7 and metadata["metrics"] == {"mse": 0.25}
-    assert metadata["model"]["name"] == "gqn" and SIZES.items() <= metadata["model"].items()
+    assert metadata["kind"] == "scene model" and metadata["model"] == flat_config(**SIZES)
     assert metadata["pose_convention"] == POSE_CONVENTION and metadata["representation_shape"] == [8]
     assert torch.equal(metadata["r_mean"], torch.arange(8.0)) and torch.equal(metadata["r_std"], torch.ones(8))
 
@@ -90,14 +98,14 @@ def test_foreign_files_are_refused(path):
 
 def test_other_pose_convention_is_refused(path, monkeypatch):
     """Viewpoints in another order would be misread, so a model trained on them is not loaded."""
-    monkeypatch.setattr("gqn_rl.checkpoint.POSE_CONVENTION", "x y z yaw pitch")
+    monkeypatch.setattr("gqn_rl.checkpoint.file.POSE_CONVENTION", "x y z yaw pitch")
     with pytest.raises(ValueError, match="was trained on viewpoints 'x y z sin_yaw"):
         load_model(path)
 
 
 def test_unknown_model_is_refused(path, monkeypatch):
     """A model that this version does not have is named, with those it has."""
-    monkeypatch.setattr("gqn_rl.checkpoint.model_settings", lambda model: SIZES | {"name": "nerf"})
+    monkeypatch.setattr(SceneModelConfig, "to_json", lambda config: settings("density", kind="nerf"))
     save_model(path, tiny_model(), {})
     with pytest.raises(ValueError, match=r"model\.safetensors` does not fit .*nerf"):
         load_model(path)
@@ -117,7 +125,7 @@ def rewritten(path, facts=None, tensors=None, text=None):
         held = {name: file.get_tensor(name) for name in list(file.keys())}
     text = json.dumps(json.loads(header["facts"]) | (facts or {}), sort_keys=True) if text is None else text
     held = {name: value for name, value in (held | (tensors or {})).items() if value is not None}
-    header |= {"facts": text, "sha256": checkpoint._digest(text, held)}
+    header |= {"facts": text, "sha256": model_file._digest(text, held)}
     path.write_bytes(safetensors.torch.save(held, {"gqn_rl": json.dumps(header)}))
     return path
 
@@ -190,13 +198,17 @@ def test_weights_of_another_shape_or_type_are_refused_by_name(path):
         ({"representation_shape": [9]}, r"`representation_shape` is \[9\], but its model has \[8\]"),
         ({"pose_convention": 3}, "`pose_convention` must be a text"),
         ({"model": "gqn"}, "`model` must be an object"),
-        ({"model": {"image_size": 16}}, "`model.name` is missing"),
-        ({"model": SIZES | {"hidden_channels": 30000}}, "must be float32 .*120000.*got float32"),
-        ({"model": SIZES | {"num_steps": 10**9, "shared_cores": False}}, r"`model.num_steps` must be an integer in"),
-        ({"model": SIZES | {"image_size": 2**40}}, r"`model.image_size` must be an integer in"),
-        ({"model": SIZES | {"downsample": 0}}, "does not fit this version of the model `gqn`"),
-        ({"model": SIZES | {"hidden_channels": -4}}, "does not fit this version of the model `gqn`"),
-        ({"model": SIZES | {"surplus": 1}}, "does not fit this version of the model `gqn`.*surplus"),
+        ({"kind": 3}, "`kind` must be a text"),
+        ({"kind": "agent"}, "holds neither a scene model nor a map decoder, but `kind` 'agent'"),
+        ({"model": settings("density", hidden_channels=30000)}, "must be float32 .*120000.*got float32"),
+        (
+            {"model": settings("density", num_steps=10**9, shared_cores=False)},
+            r"`model.density.num_steps` must be an integer in",
+        ),
+        ({"model": settings("scene", image_size=2**40)}, r"`model.scene.image_size` must be an integer in"),
+        ({"model": settings("density", downsample=0)}, "does not fit this version of the scene model"),
+        ({"model": settings("density", hidden_channels=-4)}, "does not fit this version of the scene model"),
+        ({"model": settings("density", surplus=1)}, "does not fit this version of the scene model.*surplus"),
     ],
 )
 def test_facts_that_no_model_could_have_are_refused_by_entry(path, facts, said):
@@ -216,7 +228,10 @@ def test_headers_that_are_no_object_are_refused(path, text):
 def test_map_decoders_are_checked_likewise(tmp_path):
     """A map decoder with NaN in a weight is refused by file and name."""
     path = tmp_path / "map.safetensors"
-    decoder = MapDecoder([8], [0, 0, 3, 0, 1, -1, 0], 45.0, [2.0, 3.0], [1.0], 16, 1, 4, 2, 4, 3, 8)
+    sizes = {"num_steps": 1, "hidden_channels": 4, "latent_channels": 2, "canvas_channels": 4, "kernel_size": 3}
+    camera = {"viewpoint": [0, 0, 3, 0, 1, -1, 0], "fovy_deg": 45.0, "ray_depths_m": [2.0, 3.0]}
+    flat = {"representation_shape": [8], "ray_wavelengths_m": [1.0], "image_size": 16, "downsample": 8}
+    decoder = MapDecoder(MapDecoderConfig.from_json(flat_config("map_decoder", **flat, **camera, **sizes)))
     save_model(path, decoder, {"step": 3})
     assert load_map_decoder(path)[1]["step"] == 3
     name, weight = first_weight(path)

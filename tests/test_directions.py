@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.directions import DirectedReading, scene_directions
-from gqn_rl.models import build_model
-from gqn_rl.models.ground_plan import PlanReading
-from gqn_rl.models.points import PointReading
+from gqn_rl.directions import scene_directions
+from gqn_rl.models.readout import Readout, Statistics
+from gqn_rl.models.representations.ground_plan import PlanGeometry
+from gqn_rl.models.representations.points import PointGeometry
 from gqn_rl.representation import SceneEncoder, random_encoder, read, view_statistics
 from gqn_rl.views import CameraPose, Views
+from tests.flat_settings import build_model
 
 
 def standard(psi):
@@ -60,7 +61,7 @@ def test_noise_alone_keeps_one_direction():
 def test_a_sum_of_views_is_told_as_the_sum_of_what_they_tell(psi):
     """For a vector r the directions are linear."""
     mixed, _ = psi
-    reading = DirectedReading(None, torch.tensor(0.0), torch.tensor(1.0), scene_directions(mixed))
+    reading = Readout(None, Statistics(torch.tensor(0.0), torch.tensor(1.0), scene_directions(mixed)))
     one, two = mixed[:, 0], mixed[:, 1]
     both = [reading(part, None, "world") for part in (one, two, one + two)]
     torch.testing.assert_close(both[0] + both[1], both[2], atol=1e-5, rtol=1e-5)
@@ -74,12 +75,12 @@ def test_points_are_told_in_directions_of_what_they_read_and_plans_as_they_are()
     config = {"name": "gqn", "image_size": 32, "encoder": "points", "num_points": 3, "r_channels": 18, "num_steps": 1}
     encoder = random_encoder(config, seed=0, views=views)
     r = encoder.encode_views(*(np.concatenate(part) for part in views))
-    told = read(encoder.reading, r)
+    told = read(encoder.readout, r)
     assert told.shape[1] <= 18 and np.abs(told.mean(axis=0)).max() < 1e-3
     np.testing.assert_allclose(told.std(axis=0), 1.0, atol=0.05)
-    seen = read(encoder.reading, r, np.concatenate(views.viewpoints), "camera")
-    np.testing.assert_array_equal(seen, read(PointReading(3), r, np.concatenate(views.viewpoints), "camera"))
-    assert "r_directions" not in view_statistics(np.zeros((4, 2, 3, 2, 2), np.float32), PlanReading(4.0))
+    seen = read(encoder.readout, r, np.concatenate(views.viewpoints), "camera")
+    np.testing.assert_array_equal(seen, read(Readout(PointGeometry(3)), r, np.concatenate(views.viewpoints), "camera"))
+    assert "r_directions" not in view_statistics(np.zeros((4, 2, 3, 2, 2), np.float32), PlanGeometry(4.0))
 
 
 def points_statistics():
@@ -92,7 +93,7 @@ def points_statistics():
     )  # x, y, z of three points that views are sure of
     psi[..., 3] += scenes[..., 0]
     psi[..., 12:17] = scenes[..., 1:] * torch.arange(1.0, 6.0)
-    return view_statistics(psi.numpy(), PointReading(3))
+    return view_statistics(psi.numpy(), PointGeometry(3))
 
 
 def test_points_may_be_told_by_their_places_alone():
@@ -108,10 +109,10 @@ def test_an_encoder_is_told_in_places_unless_all_is_asked_for():
     config = {"name": "gqn", "image_size": 32, "encoder": "points", "num_points": 3, "r_channels": 18, "num_steps": 1}
     model, statistics = build_model(**config), points_statistics()
     for told, name in ((None, "r_place_directions"), ("places", "r_place_directions"), ("all", "r_directions")):
-        reading = SceneEncoder(model, statistics, told=told).reading
-        assert reading.directions is statistics[name]
+        readout = SceneEncoder(model, statistics, told=told).readout
+        assert torch.equal(readout.directions, statistics[name])
     without = {key: value for key, value in statistics.items() if key != "r_place_directions"}
-    assert SceneEncoder(model, without).reading.directions is statistics["r_directions"]
+    assert torch.equal(SceneEncoder(model, without).readout.directions, statistics["r_directions"])
     with pytest.raises(ValueError, match="does not tell places"):
         SceneEncoder(model, without, told="places")
     with pytest.raises(ValueError, match="null or one of all, places, got 'colours'"):

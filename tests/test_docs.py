@@ -15,6 +15,7 @@ from omegaconf import OmegaConf, open_dict
 
 import gqn_rl
 from gqn_rl import cli
+from gqn_rl.groups import present_words
 from tests.commands import GROUPS, PAGES, ROOT, completed, shown_commands
 
 COMMANDS = shown_commands()
@@ -26,7 +27,7 @@ def composed_fixture():
 
     @functools.cache
     def composed(config, overrides):
-        cfg = compose(config, list(overrides), return_hydra_config=True)
+        cfg = compose(config, present_words(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]

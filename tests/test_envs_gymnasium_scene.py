@@ -20,9 +20,9 @@ import gqn_rl
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene, make_task
 from gqn_rl.envs.gymnasium_scene import GymnasiumScene, drawn_geoms, moving_bodies
-from gqn_rl.models import build_model, fit_settings
 from gqn_rl.pretrain.data import open_splits
 from gqn_rl.wrappers import make_env
+from tests.flat_settings import build_model
 from tests.projection import nearest_colour, pixel, project
 
 IDS = ("Reacher-v5", "Pusher-v5", "InvertedDoublePendulum-v5", "HalfCheetah-v5")
@@ -84,8 +84,8 @@ def test_model_settings_follow_from_the_dome(reacher):
     assert 0 < first <= near - reacher.ball.radius_m + 1e-3
     assert last >= far + reacher.ball.radius_m - 1e-3
     assert max(settings["ray_wavelengths_m"]) > 2 * reacher.ball.radius_m
-    model = build_model(**fit_settings(settings, "gqn", encoder="pyramid", num_steps=1, hidden_channels=16))
-    assert model.config["ray_depths_m"] == settings["ray_depths_m"]
+    model = build_model("gqn", **settings, encoder="pyramid", num_steps=1, hidden_channels=16)
+    assert model.config.scene.depths_m == (first, last)
 
 
 def test_camera_settings_come_before_what_is_found_out():

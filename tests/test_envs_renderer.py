@@ -14,7 +14,7 @@ import torch
 from gqn_rl.envs import uploads
 from gqn_rl.envs.opengl import candidate_backends, gl_strings, open_gl_context
 from gqn_rl.envs.renderer import assets_changed, close_renderers, shared_renderer
-from gqn_rl.models.rays import RayState
+from gqn_rl.models.densities.states import RayState
 from gqn_rl.views import CameraPose
 
 BALL = """<mujoco><visual><headlight ambient="1 1 1" diffuse="0 0 0" specular="0 0 0"/></visual>

@@ -25,7 +25,9 @@ from gqn_rl.envs.rooms_model import (
     tinted,
 )
 from gqn_rl.envs.rooms_shapes import SHAPES, SYMMETRY
+from gqn_rl.groups import register_groups
 from gqn_rl.models import build_model
+from gqn_rl.pretrain.data import scene_of
 from gqn_rl.views import CameraPose
 from tests.projection import nearest_colour, pixel, project
 
@@ -304,11 +306,13 @@ def test_rooms_that_cannot_be_are_refused():
 def test_configs_make_scenes_data_and_models(tmp_path, words):
     """What `env=` composes to makes the scene, a small data set of it, and a model that knows its field of view."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        cfg = compose("pretrain", ["model=gqn_small", *words])
+        register_groups()
+        cfg = compose("pretrain", ["recipe=gqn_small", *words])
     one = make_scene(cfg.env.name, **cfg.env.scene)
     numbers = {"num_scenes": 3, "held_out_scenes": 1, "views_per_scene": 2, "seed": 0, "num_workers": 1}
     made = generate(tmp_path, lambda: one, scene_name=cfg.env.name, **numbers, progress=False)
     data = MultiViewDataset(tmp_path)
     assert made == 8 and data.state_names == one.state_names and np.ptp(data.states, axis=0).max() > 0
-    model = build_model(**{**cfg.env.model, **cfg.model}, image_size=data.image_size)
-    assert model.config["fovy_deg"] == one.fovy_deg
+    model = build_model({**cfg.model, "scene": scene_of(data.manifest, "data")})
+    assert model.config.scene.fovy_deg == one.fovy_deg
+    assert model.config.scene.depths_m == one.DEPTHS_M

@@ -14,10 +14,10 @@ from PIL import Image
 import gqn_rl
 from gqn_rl.checkpoint import save_model
 from gqn_rl.export import compare, export
-from gqn_rl.models import build_model
 from gqn_rl.representation import SceneEncoder, load_encoder, random_encoder, read, view_statistics
 from gqn_rl.runtimes.onnx_file import random_views
 from gqn_rl.views import CameraPose, Views
+from tests.flat_settings import build_model
 from tests.golden import MODELS
 
 ROOT = pathlib.Path(gqn_rl.__file__).parents[1]
@@ -65,7 +65,7 @@ def test_the_file_gives_a_robot_what_the_wrapper_gives_an_agent(path, tmp_path):
     )
     assert shown.returncode == 0, shown.stderr
     psi = encoder.encode_views(picture[None], pose.viewpoint[None])
-    expected = read(encoder.reading, psi, pose.viewpoint[None], encoder.reading.frames[0])[0]
+    expected = read(encoder.readout, psi, pose.viewpoint[None], encoder.readout.frames[0])[0]
     np.testing.assert_allclose(np.array(shown.stdout.split(), float), expected, atol=1e-3)
     assert (
         f"images uint8 [N, 16, 16, 3] and viewpoints float32 [N, 7] to features float32 [N, {len(expected)}]"
@@ -80,7 +80,7 @@ def test_features_of_every_kind_of_representation_are_exported(name):
     images, viewpoints = random_views(16, 6)
     psi = SceneEncoder(model, {}).encode_views(images, viewpoints)
     encoder = SceneEncoder(
-        model, {"model": MODELS[name]} | view_statistics(psi.reshape(3, 2, *psi.shape[1:]), model.reading)
+        model, {"model": model.config.to_json()} | view_statistics(psi.reshape(3, 2, *psi.shape[1:]), model.geometry)
     )
     content = export(encoder)
     shape, error = compare(content, encoder)
@@ -91,7 +91,7 @@ def test_features_of_every_kind_of_representation_are_exported(name):
     both = session.run(["features", "summand"], {"images": images, "viewpoints": viewpoints})
     np.testing.assert_allclose(both[1], encoder.encode_views(images, viewpoints), atol=1e-4, rtol=1e-5)
     facts = session.get_modelmeta().custom_metadata_map
-    assert facts["image_size"] == "16" and json.loads(facts["model"])["name"] == MODELS[name]["name"]
+    assert facts["image_size"] == "16" and json.loads(facts["model"]) == model.config.to_json()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset.manifest import MANIFEST, write_json
 from gqn_rl.findings.common import UNTRAINED
 from gqn_rl.findings.figures import palette
-from gqn_rl.models import build_model
+from tests.flat_settings import build_model
 from tests.tiny_findings import make_scenes, rng
 from tests.tiny_pretraining import IMAGE_SIZE, tiny_model
 

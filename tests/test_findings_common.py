@@ -14,13 +14,13 @@ from gqn_rl.findings.common import (
     encode,
     errors,
     load_subject,
-    need_gqn,
+    need_views,
     picture_columns,
     predict,
     view_counts,
     views_of,
 )
-from gqn_rl.models.gqn import gaussian_nll
+from gqn_rl.models.likelihood import gaussian_nll
 from gqn_rl.pretrain.metrics import nll_floor
 from gqn_rl.views import prepare_images
 from tests.tiny_findings import rng, tiny_subject
@@ -92,7 +92,7 @@ def test_view_counts_leave_the_queries(subject):
 def test_a_model_that_cannot_draw_from_r_is_refused(subject):
     """By the name of the finding."""
     with pytest.raises(ValueError, match="`what=algebra` draws pictures out of r: `encoder` must be a GQN, got VAE"):
-        need_gqn(subject.rivals["VAE"], "algebra")
+        need_views(subject.rivals["VAE"], "algebra")
 
 
 def test_subjects_have_rivals_and_pictures_of_their_size(tmp_path):

@@ -47,10 +47,10 @@ def test_surprise_in_closed_form(tmp_path):
     """Posterior N(0.3, 1) and prior N(0, 1) differ by 0.3² / 2 nats in every latent, whatever was seen."""
     _, heldout = make_data(tmp_path)
     subject = tiny_subject(heldout)
-    set_means(subject.model.generator.inference, "posterior", 0.3)
-    set_means(subject.model.generator.generation, "prior", 0.0)
+    set_means(subject.model.density.inference, "posterior", 0.3)
+    set_means(subject.model.density.generation, "prior", 0.0)
     counts, nats = measure(subject.model, subject, SurpriseSettings(num_scenes=4, num_samples=1))
-    latents = 2 * np.prod(subject.model.generator.latent_shape)
+    latents = 2 * np.prod(subject.model.density.latent_shape)
     assert counts == [0, 1, 2, 4] and nats.shape == (4, 4)
     np.testing.assert_allclose(nats, latents * 0.3**2 / 2, rtol=1e-4)
 
@@ -58,7 +58,7 @@ def test_surprise_in_closed_form(tmp_path):
 def test_nothing_seen_is_an_r_of_zeros(subject):
     """Before the first view every scene is the same to the model: it is told zeros."""
     told = []
-    hook = subject.model.generator.generation[0].register_forward_hook(lambda *_: told.append(1))
+    hook = subject.model.density.generation[0].register_forward_hook(lambda *_: told.append(1))
     seen_from = subject.model.seen_from
     subject.model.seen_from = lambda r, viewpoints: (told.append(float(r.abs().max())), seen_from(r, viewpoints))[1]
     try:

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from gqn_rl.checkpoint import load_map_decoder, load_model
+from gqn_rl.checkpoint.upgrades import settings_1_to_2
 from gqn_rl.models import build_model
 from gqn_rl.pretrain.resume import read_state
 from gqn_rl.representation import load_encoder, read
 from gqn_rl.uncertainty import bayesian_surprise, predicted_information_gain
-from gqn_rl.views import Views
+from gqn_rl.views import Views, prepare_images
 from tests import golden
 
 SHIPPED = ("jaco", "maze")
@@ -26,34 +27,35 @@ MAP_DECODERS = [name for name in golden.MODELS if name.startswith("map_decoder")
 
 def settings_of(name: str) -> dict:
     """Returns what makes a fresh scene model of a kind."""
-    return golden.MODELS[name]
+    return settings_1_to_2(golden.MODELS[name])[1]
 
 
 def kl_of(model, context: Views, query: Views) -> torch.Tensor:
     """Returns the KL of each query with fixed noise, [N]."""
-    if hasattr(model, "generator"):
-        shape = (model.generator.num_steps, query.images.shape[0], *model.generator.latent_shape)
-        return model.infer(model.encode(context), query, golden.arithmetic_noise(shape)).kl
-    posterior = model.posterior(query)
-    return (0.5 * (posterior.mean.square() + (2 * posterior.log_std).exp() - 1) - posterior.log_std).sum(1)
+    pictures = prepare_images(query.images)
+    if not model.predicts_views:
+        q = model.density.posterior(pictures.flatten(0, 1))
+        return (0.5 * (q.mean.square() + (2 * q.log_std).exp() - 1) - q.log_std).sum(1)
+    shape = (model.density.num_steps, query.images.shape[0], *model.density.latent_shape)
+    c = model.condition(model.encode(context), query.viewpoints)
+    return model.density.kl(c, pictures, noise=golden.arithmetic_noise(shape)).flatten()
 
 
 def gain_of(model, r: torch.Tensor, query: Views) -> torch.Tensor | None:
     """Returns the predicted information gain; None for a model that format 1 drew without its details."""
-    if not hasattr(model, "generator") or model.detail is not None:
+    if not model.predicts_views or getattr(model.representation, "detail", None) is not None:
         return None
     return predicted_information_gain(model, r, query.viewpoints, 2)
 
 
 def surprise_of(model, r: torch.Tensor, query: Views) -> torch.Tensor | None:
     """Returns the Bayesian surprise of queries."""
-    return bayesian_surprise(model, r, query) if hasattr(model, "generator") else None
+    return bayesian_surprise(model, r, query) if model.predicts_views else None
 
 
 def features_of(encoder, r: np.ndarray, viewpoints: np.ndarray) -> dict[str, np.ndarray]:
     """Returns what an agent gets of sums over views, in each frame."""
-    frames = ("world",) if encoder.reading is None else encoder.reading.frames
-    return {frame: read(encoder.reading, r, viewpoints, frame) for frame in frames}
+    return {frame: read(encoder.readout, r, viewpoints, frame) for frame in encoder.readout.frames}
 
 
 @torch.no_grad()
@@ -93,7 +95,7 @@ def answers_of_map_decoder(path) -> dict[str, torch.Tensor]:
 def fresh_weights(name: str) -> dict[str, torch.Tensor]:
     """Returns the weights that seed 0 gives a new model, one behind the other: what repr=random_encoder sees."""
     torch.manual_seed(0)
-    model = build_model(**settings_of(name))
+    model = build_model(settings_of(name))
     return {"weights": torch.cat([weight.detach().flatten() for weight in model.parameters()])}
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.models import build_model
 from gqn_rl.pretrain.hardware import Workers, join_workers, uses_bf16
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes.onnx_file import random_views
 from gqn_rl.views import Views, upload
+from tests.flat_settings import build_model
 from tests.golden import MODELS
 from tests.tiny_pretraining import SIZES, make_data, tiny_model, tiny_settings
 
@@ -55,11 +56,11 @@ def test_the_loss_is_that_of_the_cpu_and_every_gradient_is_finite(name, latents)
     query = Views(images[8:, None], viewpoints[8:, None])
     noise = torch.from_numpy(rng.standard_normal(_noise_shape(model, 4)).astype(np.float32))
     how = {"sigma": 1.0, "latents": latents}
-    expected = model.loss(context.to_torch(), query.to_torch(), noise=noise, **how)[0].item()
+    expected = negative_elbo(model, context.to_torch(), query.to_torch(), noise=noise, **how)[0].item()
     model.cuda()
     for bf16 in [False] + [True] * uses_bf16("auto", torch.device("cuda")):
         with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
-            loss, _ = model.loss(context.to_torch("cuda"), query.to_torch("cuda"), noise=noise.cuda(), **how)
+            loss, _ = negative_elbo(model, context.to_torch("cuda"), query.to_torch("cuda"), noise=noise.cuda(), **how)
         loss.backward()
         assert loss.item() == pytest.approx(expected, rel=3e-2 if bf16 else 1e-3)
         assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
@@ -97,9 +98,7 @@ def test_a_step_never_waits_for_the_gpu():
 
 def _noise_shape(model, queries):
     """The shape of the posterior's noise for so many queries."""
-    generator = getattr(model, "generator", None)
-    return (
-        (queries, model.representation_shape[0])
-        if generator is None
-        else (generator.num_steps, queries, *generator.latent_shape)
-    )
+    density = model.density
+    if not hasattr(density, "num_steps"):
+        return (queries, density.code_size)
+    return (density.num_steps, queries, *density.latent_shape)

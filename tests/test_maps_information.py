@@ -17,6 +17,7 @@ from gqn_rl.maps.information import (
     information_gain,
 )
 from gqn_rl.views import CameraPose, Views, prepare_images
+from tests.flat_settings import generate
 from tests.tiny_mazes import IMAGE_SIZE, tiny_gqn
 
 CORRIDOR_5 = np.ones((5, 5), bool)
@@ -31,8 +32,8 @@ def model():
     """A GQN whose posterior is always N(0.3, 1) and whose prior is always N(0, 1)."""
     model = tiny_gqn()
     for cores, head, mean in (
-        (model.generator.inference, "posterior", 0.3),
-        (model.generator.generation, "prior", 0.0),
+        (model.density.inference, "posterior", 0.3),
+        (model.density.generation, "prior", 0.0),
     ):
         for core in cores:
             nn.init.zeros_(getattr(core, head).conv.weight)
@@ -116,7 +117,7 @@ def test_errors_are_those_of_the_prior_mean(model):
     np.testing.assert_allclose(measured.gains, np.full((3, 2, 2), PRIOR_NATS), rtol=1e-4)
     r = psi[1:2, :3].sum(1)
     with torch.inference_mode():
-        drawn = model.generate(r, torch.from_numpy(queries.viewpoints[1:2]), sample=False).mean
+        drawn = generate(model, r, torch.from_numpy(queries.viewpoints[1:2]), sample=False)
     expected = (drawn - prepare_images(torch.from_numpy(images[1]))).square().mean(dim=(1, 2, 3))
     np.testing.assert_allclose(measured.errors[1, 1], expected, rtol=1e-4)
 

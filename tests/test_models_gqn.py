@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from gqn_rl.models import build_model
-from gqn_rl.models.encoders import ENCODERS, Pyramid, Tower
-from gqn_rl.models.gqn import gaussian_nll
-from gqn_rl.models.rays import RayState
+from gqn_rl.models import SceneFacts
+from gqn_rl.models import build_model as build_nested
+from gqn_rl.models.densities.states import RayState
+from gqn_rl.models.likelihood import gaussian_nll
+from gqn_rl.models.representations.plain import NETWORKS, Pyramid, Tower
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.views import CameraPose, Views
+from tests.flat_settings import build_model, generate, infer
 
 SMALL = {
     "image_size": 32,
@@ -40,34 +43,34 @@ def random_views(batch: int, num_views: int, image_size: int = 32, viewpoint_siz
 
 def noise_for(model, num_queries: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(model.generator.num_steps, num_queries, *model.generator.latent_shape, generator=generator)
+    return torch.randn(model.density.num_steps, num_queries, *model.density.latent_shape, generator=generator)
 
 
 def make_heads_constant(model, posterior: tuple[float, float], prior: tuple[float, float]) -> None:
     """Makes every posterior and prior of `model` the same normal (mean, log_std) whatever it sees."""
     for cores, head, (mean, log_std) in (
-        (model.generator.inference, "posterior", posterior),
-        (model.generator.generation, "prior", prior),
+        (model.density.inference, "posterior", posterior),
+        (model.density.generation, "prior", prior),
     ):
         for core in cores:
             conv = getattr(core, head).conv
             nn.init.zeros_(conv.weight)
-            latent = model.generator.latent_shape[0]
+            latent = model.density.latent_shape[0]
             conv.bias.data = torch.tensor([mean] * latent + [log_std] * latent)
 
 
 def test_loss_in_closed_form():
     """A canvas that stays grey and constant heads: NLL and KL are sums that one can write down, in nats per picture."""
     model = small_model()
-    nn.init.zeros_(model.generator.canvas.eta.weight)
-    nn.init.constant_(model.generator.canvas.eta.bias, 0.5)
+    nn.init.zeros_(model.density.canvas.eta.weight)
+    nn.init.constant_(model.density.canvas.eta.bias, 0.5)
     make_heads_constant(model, posterior=(1.0, math.log(0.5)), prior=(0.0, 0.0))
     context, query = random_views(2, 2), random_views(2, 1, seed=1)
-    loss, terms = model.loss(context, query, sigma=0.7)
+    loss, terms = negative_elbo(model, context, query, sigma=0.7)
 
     pixels = query.images.float() / 255
     log_likelihood = distributions.Normal(0.5, 0.7).log_prob(pixels).sum() / 2
-    num_latents = 3 * math.prod(model.generator.latent_shape)
+    num_latents = 3 * math.prod(model.density.latent_shape)
     kl = num_latents * (math.log(1 / 0.5) + (0.25 + 1.0) / 2 - 0.5)
     torch.testing.assert_close(terms["nll"], -log_likelihood, rtol=1e-5, atol=0)
     assert terms["kl"].item() == pytest.approx(kl, rel=1e-5)
@@ -76,16 +79,18 @@ def test_loss_in_closed_form():
 
 def plain_loss(model, context: Views, query: Views, noise: torch.Tensor, sigma: float = 0.7) -> torch.Tensor:
     """Returns the negative ELBO as the paper writes it: every input mapped, repeated and convolved anew at a step."""
-    steps, side, d = model.generator.num_steps, model.generator.latent_shape[1], model.config["downsample"]
-    r = sum(model.encoder(pixels(context)[:, k], context.viewpoints[:, k]) for k in range(context.images.shape[1]))
+    steps, side, d = model.density.num_steps, model.density.latent_shape[1], model.config.density.downsample
+    r = sum(
+        model.representation(pixels(context)[:, k], context.viewpoints[:, k]) for k in range(context.images.shape[1])
+    )
     x, v = pixels(query)[:, 0], query.viewpoints[:, 0, :, None, None].expand(-1, -1, side, side)
     r = r if r.ndim == 4 else r[:, :, None, None].expand(-1, -1, side, side)
-    canvas = model.generator.canvas
+    canvas = model.density.canvas
     delta = canvas.delta.permute(2, 0, 1).unflatten(2, (d, d))  # [hidden, channels, d, d]
-    h_g, c_g, h_e, c_e = torch.zeros(4, len(x), *model.generator.hidden_shape)
-    u, kl = torch.zeros(len(x), model.config["canvas_channels"], *x.shape[2:]), torch.zeros(())
+    h_g, c_g, h_e, c_e = torch.zeros(4, len(x), *model.density.hidden_shape)
+    u, kl = torch.zeros(len(x), model.config.density.canvas_channels, *x.shape[2:]), torch.zeros(())
     for step in range(steps):
-        core, eye = (cores[step % len(cores)] for cores in (model.generator.generation, model.generator.inference))
+        core, eye = (cores[step % len(cores)] for cores in (model.density.generation, model.density.inference))
         prior, pad = core.prior.conv(h_g).chunk(2, dim=1), core.lstm.hidden_to_gates.padding
         seen = nn.functional.conv2d(u, eye.canvas_to_map.unflatten(2, (d, d)), stride=d)
         inputs = torch.cat([r, v, eye.image_to_map(x), h_g, seen, h_e], dim=1)
@@ -127,7 +132,7 @@ def test_loss_and_gradients_are_those_of_the_plain_equations(encoder, shared, hi
     """Whatever is hoisted, folded or shared, loss and gradients are those of the unhoisted model, to 1e-5 and 1e-4."""
     model = small_model(encoder=encoder, shared_cores=shared, hidden_channels=hidden, kernel_size=5)
     context, query, noise = random_views(2, 3), random_views(2, 1, seed=1), noise_for(model, 2)
-    loss, _ = model.loss(context, query, sigma=0.7, noise=noise)
+    loss, _ = negative_elbo(model, context, query, sigma=0.7, noise=noise)
     plain = plain_loss(model, context, query, noise)
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=0)
     for ours, theirs in zip(gradients(model, loss), gradients(model, plain), strict=True):
@@ -139,9 +144,9 @@ def test_recomputing_steps_changes_neither_loss_nor_gradients(shared, steps):
     """Forgetting activations and computing them again gives the same numbers, with noise that is drawn inside too."""
     model, context, query = small_model(shared_cores=shared), random_views(2, 2), random_views(2, 2, seed=1)
     found = []
-    for model.generator.recompute_steps in (0, steps):
+    for model.density.recompute_steps in (0, steps):
         torch.manual_seed(1)
-        loss, _ = model.loss(context, query, sigma=0.7)
+        loss, _ = negative_elbo(model, context, query, sigma=0.7)
         found.append([loss, *gradients(model, loss)])
     for kept, recomputed in zip(*found, strict=True):
         torch.testing.assert_close(kept, recomputed, rtol=1e-5, atol=1e-5)
@@ -156,8 +161,8 @@ def test_kl_is_not_the_loss_in_disguise():
     """Loss = nll + kl_weight · kl, with a KL of its own."""
     model, context, query = small_model(), random_views(2, 2), random_views(2, 1, seed=1)
     noise = noise_for(model, 2)
-    loss, terms = model.loss(context, query, sigma=1.0, noise=noise)
-    doubled, _ = model.loss(context, query, sigma=1.0, kl_weight=2.0, noise=noise)
+    loss, terms = negative_elbo(model, context, query, sigma=1.0, noise=noise)
+    doubled, _ = negative_elbo(model, context, query, sigma=1.0, kl_weight=2.0, noise=noise)
     torch.testing.assert_close(doubled - loss, terms["kl"])
     torch.testing.assert_close(loss, terms["nll"] + terms["kl"])
 
@@ -166,7 +171,7 @@ def test_prior_and_posterior_of_a_step_come_before_its_latent():
     """With one step, KL(q ‖ π) cannot depend on the z that is drawn after both."""
     model = small_model(num_steps=1, initial_state="rays")
     r, query = model.encode(random_views(2, 2)), random_views(2, 1, seed=1)
-    kls = [model.infer(r, query, noise_for(model, 2, seed)).kl for seed in (0, 1)]
+    kls = [infer(model, r, query, noise_for(model, 2, seed)).kl for seed in (0, 1)]
     assert torch.equal(*kls)
 
 
@@ -176,7 +181,7 @@ def test_posterior_has_seen_the_picture_in_the_first_step():
     r, query = model.encode(random_views(2, 2)), random_views(2, 1, seed=1)
     noise = noise_for(model, 2)
     other = Views(255 - query.images, query.viewpoints)
-    assert not torch.allclose(model.infer(r, query, noise).kl, model.infer(r, other, noise).kl)
+    assert not torch.allclose(infer(model, r, query, noise).kl, infer(model, r, other, noise).kl)
 
 
 def test_training_and_generation_draw_alike_when_posterior_and_prior_agree():
@@ -184,8 +189,8 @@ def test_training_and_generation_draw_alike_when_posterior_and_prior_agree():
     model = small_model()
     make_heads_constant(model, posterior=(0.2, -0.3), prior=(0.2, -0.3))
     r, query, noise = model.encode(random_views(2, 2)), random_views(2, 2, seed=1), noise_for(model, 4)
-    trained = model.infer(r, query, noise)
-    torch.testing.assert_close(trained.mean, model.generate(r, query.viewpoints, noise=noise).mean)
+    trained = infer(model, r, query, noise)
+    torch.testing.assert_close(trained.mean, generate(model, r, query.viewpoints, noise=noise))
     assert trained.kl.tolist() == [0.0] * 4
 
 
@@ -195,10 +200,10 @@ def test_the_picture_reaches_the_drawing_only_through_the_posterior():
     make_heads_constant(model, posterior=(0.0, 0.0), prior=(0.0, 0.0))
     r, query, noise = model.encode(random_views(2, 2)), random_views(2, 1, seed=1), noise_for(model, 2)
     other = Views(255 - query.images, query.viewpoints)
-    assert torch.equal(model.infer(r, query, noise).mean, model.infer(r, other, noise).mean)
+    assert torch.equal(infer(model, r, query, noise).mean, infer(model, r, other, noise).mean)
 
 
-@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("encoder", sorted(NETWORKS))
 def test_r_is_the_sum_over_views_in_any_order(encoder):
     """R of three views is the sum of each one's, and does not depend on their order."""
     model, views = small_model(encoder=encoder), random_views(2, 3)
@@ -217,7 +222,7 @@ def test_viewpoints_stay_with_their_pictures():
     assert not torch.allclose(model.encode(views), model.encode(swapped), atol=1e-3)
 
 
-@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("encoder", sorted(NETWORKS))
 def test_scenes_of_a_batch_do_not_mix(encoder):
     """Changing scene 1 leaves scene 0's prediction and KL bit-identical."""
     model = small_model(encoder=encoder)
@@ -227,7 +232,7 @@ def test_scenes_of_a_batch_do_not_mix(encoder):
         context, query = random_views(2, 2), random_views(2, 2, seed=1)
         context.images[1] = random_views(1, 2, seed=seed).images[0]
         query.images[1] = random_views(1, 2, seed=seed).images[0]
-        drawings.append(model.infer(model.encode(context), query, noise))
+        drawings.append(infer(model, model.encode(context), query, noise))
     assert torch.equal(drawings[0].mean[:2], drawings[1].mean[:2])
     assert torch.equal(drawings[0].kl[:2], drawings[1].kl[:2])
     assert not torch.equal(drawings[0].kl[2:], drawings[1].kl[2:])
@@ -241,21 +246,21 @@ def test_queries_of_a_scene_share_its_r():
     torch.testing.assert_close(together, torch.cat(alone, dim=1), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("encoder", "shared"), list(itertools.product(sorted(ENCODERS), (True, False))))
+@pytest.mark.parametrize(("encoder", "shared"), list(itertools.product(sorted(NETWORKS), (True, False))))
 def test_gradient_reaches_every_parameter(encoder, shared):
     """After one backward pass every gradient is finite and none is zero, but for what reads the first step's zeros."""
     model = small_model(encoder=encoder, shared_cores=shared, initial_state="rays")
-    loss, _ = model.loss(random_views(2, 2), random_views(2, 2, seed=1), sigma=0.7)
+    loss, _ = negative_elbo(model, random_views(2, 2), random_views(2, 2, seed=1), sigma=0.7)
     loss.backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    reads_zeros = ["generator.inference.0.canvas_to_map", "generator.inference.0.lstm.hidden_to_gates.weight"]
+    reads_zeros = ["density.inference.0.canvas_to_map", "density.inference.0.lstm.hidden_to_gates.weight"]
     assert idle == ([] if shared else reads_zeros)
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_shared_cores_are_one_and_unshared_are_many():
     """L steps with shared cores hold one core's weights, unshared ones L times as many."""
-    counts = {shared: len(small_model(shared_cores=shared).generator.generation) for shared in (True, False)}
+    counts = {shared: len(small_model(shared_cores=shared).density.generation) for shared in (True, False)}
     assert counts == {True: 1, False: 3}
 
 
@@ -266,31 +271,31 @@ def test_shared_cores_must_be_a_boolean(word):
         small_model(shared_cores=word)
 
 
-@pytest.mark.parametrize(("encoder", "size"), list(itertools.product(sorted(ENCODERS), (16, 48, 64))))
+@pytest.mark.parametrize(("encoder", "size"), list(itertools.product(sorted(NETWORKS), (16, 48, 64))))
 def test_every_size_trains_predicts_and_reconstructs(encoder, size):
     """Any multiple of 16 works, in training and from the prior, with pictures of the size that went in."""
     model = small_model(encoder=encoder, image_size=size, downsample=8, initial_state="rays")
     context, query = random_views(1, 2, size), random_views(1, 3, size, seed=1)
-    loss, _ = model.loss(context, query, sigma=1.0)
+    loss, _ = negative_elbo(model, context, query, sigma=1.0)
     assert loss.isfinite()
     for pictures in (model.predict(context, query.viewpoints), model.reconstruct(context, query)):
         assert pictures.shape == (1, 3, 3, size, size)
         assert pictures.dtype == torch.float32
 
 
-@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("encoder", sorted(NETWORKS))
 def test_any_viewpoint_width_works(encoder):
     """Five-entry viewpoints train and predict like seven-entry ones."""
     model = small_model(encoder=encoder, viewpoint_size=5)
     context, query = random_views(1, 2, viewpoint_size=5), random_views(1, 1, viewpoint_size=5)
-    assert model.loss(context, query, sigma=1.0)[0].isfinite()
+    assert negative_elbo(model, context, query, sigma=1.0)[0].isfinite()
     assert model.predict(context, query.viewpoints).isfinite().all()
 
 
 def test_warm_up_uses_the_prior_means_without_kl():
     """Without latents the loss is the NLL of the picture drawn from the prior's means."""
     model, context, query = small_model(), random_views(2, 1), random_views(2, 1, seed=1)
-    loss, terms = model.loss(context, query, sigma=0.7, latents=False)
+    loss, terms = negative_elbo(model, context, query, sigma=0.7, latents=False)
     drawn = model.predict(context, query.viewpoints, sample=False)
     mse = (drawn - query.images.movedim(-1, 2) / 255).square().mean()
     torch.testing.assert_close(terms["mse"], mse)
@@ -306,7 +311,7 @@ def test_published_networks_have_the_reported_number_of_parameters(network, mill
 
 def test_rays_leave_the_camera_as_the_renderer_has_them():
     """Central rays follow the line of sight, the upper left one leans left and up, and points lie at their depths."""
-    state = RayState(r_channels=4, hidden=8, map_size=8, fovy_deg=45.0, depths_m=(0.5, 4.0))
+    state = RayState((4,), (8, 8, 8), SceneFacts(64, 7, 45.0, (0.5, 4.0), (2.0, 1.0)))
     pose = CameraPose((1.0, -2.0, 1.5), yaw_rad=0.4, pitch_rad=-0.6)
     offsets = state.points(torch.as_tensor(pose.viewpoint)[None])[0] - torch.tensor(pose.position_w)[:, None, None]
     torch.testing.assert_close(offsets.norm(dim=1)[:, 2, 5], torch.linspace(0.5, 4.0, 8))
@@ -322,10 +327,10 @@ def test_rays_leave_the_camera_as_the_renderer_has_them():
     ("changes", "message"),
     [
         ({"image_size": 40}, "`image_size` must be a multiple of 16"),
-        ({"encoder": "resnet"}, "`encoder` must be one of"),
+        ({"encoder": "resnet"}, "`model.representation.kind` must be one of"),
         ({"kernel_size": 4}, "`kernel_size` must be odd"),
         ({"num_steps": 0}, "`num_steps` ≥ 1"),
-        ({"initial_state": "ones"}, "`initial_state` must be 'zeros' or 'rays'"),
+        ({"initial_state": "ones"}, "`initial_state` must be one of zeros, rays, condition"),
         ({"initial_state": "rays", "viewpoint_size": 5}, "need viewpoints of 7 entries"),
         ({"encoder": "plan", "initial_state": "rays"}, "`initial_state` must be 'zeros'"),
     ],
@@ -337,8 +342,9 @@ def test_impossible_sizes_are_refused(changes, message):
 
 
 def test_unknown_models_and_sizes_are_refused():
-    """`build_model` names the known models, and the size that does not exist."""
-    with pytest.raises(ValueError, match="must be one of"):
-        build_model("nerf")
-    with pytest.raises(ValueError, match="does not take these sizes"):
-        build_model("gqn", depth=3)
+    """`build_model` names the known members, and the setting that does not exist."""
+    config = small_model().config.to_json()
+    with pytest.raises(ValueError, match=r"`model.density.kind` must be one of \['draw', 'vae'"):
+        build_nested(config | {"density": {"kind": "nerf"}})
+    with pytest.raises(ValueError, match=r"`model.density` does not take `depth`; it takes canvas_channels"):
+        build_nested(config | {"density": config["density"] | {"depth": 3}})

@@ -7,26 +7,31 @@ import pytest
 import torch
 
 from gqn_rl.envs.maze import GOAL, MazeScene
-from gqn_rl.models import build_model
-from gqn_rl.models.ground_plan import (
+from gqn_rl.models import SceneFacts
+from gqn_rl.models.representations.ground_plan import (
     GroundPlan,
+    PlanConfig,
     PlanFromAbove,
-    PlanSight,
+    PlanProjection,
     mean_evidence,
     plan_from_camera,
     square_centres,
     where_light_stops,
 )
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.views import CameraPose, Views
+from tests.flat_settings import build_model, generate
 
 WIDTH_M = 8.0
+CONFIG = PlanConfig(r_channels=4, plan_width_m=WIDTH_M, channels=8, downsample=4)
+SCENE = SceneFacts(32, 7, 80.0, (0.3, 8.0))
 
 
 @pytest.fixture
 def encoder() -> GroundPlan:
     """A small untrained encoder."""
     torch.manual_seed(0)
-    return GroundPlan(32, 7, r_channels=4, fovy_deg=80.0, plan_size=16, plan_width_m=WIDTH_M, features=16).eval()
+    return GroundPlan(CONFIG, SCENE).eval()
 
 
 def viewpoint(x: float, y: float, yaw_deg: float) -> torch.Tensor:
@@ -68,7 +73,7 @@ def test_a_view_says_nothing_of_what_it_does_not_show(encoder):
 def test_columns_are_where_the_renderer_draws_things():
     """The goal's column in the picture is the one that its place on the ground is said to be shown by."""
     scene = MazeScene()
-    encoder = GroundPlan(64, 7, 4, scene.fovy_deg, 16, WIDTH_M)
+    encoder = GroundPlan(CONFIG, SceneFacts(64, 7, scene.fovy_deg, (0.3, 8.0)))
     rng, misses = np.random.default_rng(0), []
     for _ in range(200):
         scene.sample(rng)
@@ -97,8 +102,8 @@ def test_an_opaque_point_hides_all_behind_it():
 
 def test_lines_of_sight_go_through_their_columns():
     """Points along a line of sight are shown by the column of the picture that it belongs to, at their depths."""
-    sight = PlanSight(4, map_size=8, out_channels=8, fovy_deg=80.0, plan_width_m=WIDTH_M, depths_m=(0.3, 8.0))
-    encoder = GroundPlan(32, 7, 4, 80.0, 16, WIDTH_M)
+    sight = PlanProjection(CONFIG, SCENE)
+    encoder = GroundPlan(CONFIG, SCENE)
     v = viewpoint(0.7, -1.2, 33.0)
     encoder.squares_w = sight.points(v)[0].flatten(0, 1)
     ahead, right = encoder.from_camera(v)
@@ -139,21 +144,21 @@ def test_a_gqn_with_a_plan_trains_and_keeps_its_promises():
     poses = [[CameraPose((*rng.uniform(-2, 2, 2), 0.5), a, 0.0).viewpoint for a in rng.uniform(-3, 3, 5)] for _ in "ab"]
     views = Views(rng.integers(0, 256, (2, 5, 32, 32, 3), np.uint8), np.array(poses, np.float32)).to_torch("cpu")
     context, query = (Views(views.images[:, part], views.viewpoints[:, part]) for part in (slice(3), slice(3, 5)))
-    loss, _ = model.loss(context, query, sigma=1.0)
+    loss, _ = negative_elbo(model, context, query, sigma=1.0)
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     r, psi = model.encode(context), model.encode_views(context)
     assert r.shape == (2, *model.representation_shape) == (2, 4, 8, 8)
     torch.testing.assert_close(r, psi.flip(1).sum(1))
-    both = model.generate(r, query.viewpoints, sample=False).mean.unflatten(0, (2, 2))
-    one = model.generate(r[1:], query.viewpoints[1:, 1:], sample=False).mean
+    both = generate(model, r, query.viewpoints, sample=False).unflatten(0, (2, 2))
+    one = generate(model, r[1:], query.viewpoints[1:, 1:], sample=False)
     torch.testing.assert_close(both[1, 1], one[0], atol=1e-5, rtol=1e-4)
 
 
 def test_a_plan_from_above_keeps_north_up():
     """What changes in the north-west of the plan changes the north-west of the map alone."""
     torch.manual_seed(0)
-    above = PlanFromAbove(4, plan_size=16, map_size=8, out_channels=6)
+    above = PlanFromAbove((4, 16, 16), (6, 8, 8))
     torch.nn.init.zeros_(above.reader.whole.weight)
     r = torch.rand(1, 4, 16, 16)
     other = r.clone()
@@ -162,4 +167,4 @@ def test_a_plan_from_above_keeps_north_up():
     assert changed[:2, :2].any()
     assert not changed[4:].any() and not changed[:, 4:].any()
     with pytest.raises(ValueError, match="`plan_size` must be a multiple"):
-        PlanFromAbove(4, plan_size=16, map_size=7, out_channels=6)
+        PlanFromAbove((4, 16, 16), (6, 7, 7))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from gqn_rl.models.cores import Canvas
+from gqn_rl.models.densities.cores import Canvas
 from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, gaussian_kl
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.models import GQN
-from gqn_rl.models.points import (
+from gqn_rl.models import SceneFacts
+from gqn_rl.models import build_model as build_nested
+from gqn_rl.models.representations.points import (
     PointDetail,
     PointEncoder,
+    PointGeometry,
     PointPainter,
-    PointReading,
+    PointsConfig,
     draw_blobs,
     grid_centres,
     places_from_camera,
@@ -19,18 +21,21 @@ from gqn_rl.models.points import (
     read_points,
     without_heading,
 )
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.views import CameraPose, Views
+from tests.flat_settings import build_model
 from tests.projection import project
 
 K, SIZE, FOVY = 3, 32, 45.0
 R = 4 * K + 5 + 1
+ONE, SCENE = PointsConfig(r_channels=6, num_points=1, detail_channels=4), SceneFacts(SIZE, 7, FOVY, (1.0, 3.0))
 
 
 @pytest.fixture(scope="module")
 def encoder():
     """Returns an untrained encoder of three points and a vector of five."""
     torch.manual_seed(0)
-    return PointEncoder(SIZE, R, K, FOVY, (1.0, 2.5), features=16).eval()
+    return PointEncoder(PointsConfig(r_channels=R, num_points=K), SceneFacts(SIZE, 7, FOVY, (1.0, 2.5))).eval()
 
 
 def poses(count):
@@ -92,14 +97,14 @@ def test_reading_in_the_cameras_frame_moves_the_places_alone():
     """A point 2 m before the camera reads (0, 0, 2), whatever the camera's place; sureness and vector stay."""
     v = torch.tensor(CameraPose.look_at((2.0, 0.0, 0.0), (0.0, 0.0, 0.0)).viewpoint)[None]
     r = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.5, 1.0]])
-    world, camera = (PointReading(1)(r, v, frame) for frame in ("world", "camera"))
+    world, camera = (PointGeometry(1)(r, v, frame) for frame in ("world", "camera"))
     torch.testing.assert_close(camera[0, :3], torch.tensor([0.0, 0.0, 2.0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(camera[0, 3:], world[0, 3:])
 
 
 def test_a_point_is_drawn_where_it_appears():
     """A point's blob is exp(−½ distance² / deviation²) of the cells' centres from its projection, largest there."""
-    place, painter = (0.1, -0.05, 0.1), PointPainter(6, 1, 4, FOVY, (1.0, 3.0))
+    place, painter = (0.1, -0.05, 0.1), PointPainter(ONE, SCENE, 4)
     r = torch.tensor([[1.0, *place, 0.5, 1.0]])
     for pose in poses(5):
         seen_at, depth, _ = painter.see(r, torch.tensor(pose.viewpoint)[None])
@@ -114,7 +119,7 @@ def test_a_point_is_drawn_where_it_appears():
 def test_detail_draws_nothing_at_first_and_then_at_the_point_alone():
     """With zero weights the picture is the canvas's; a weight on the blob changes pixels near the projection most."""
     torch.manual_seed(0)
-    detail = PointDetail(6, 1, SIZE, 4, FOVY, (1.0, 3.0))
+    detail = PointDetail(ONE, SCENE)
     r, v = torch.tensor([[1.0, 0.0, 0.0, 0.3, 0.5, 1.0]]), torch.tensor(poses(1)[0].viewpoint)[None]
     assert not detail(r, v).any()
     with torch.no_grad():
@@ -134,22 +139,23 @@ def test_the_gqn_of_points_learns_from_every_weight_and_forgets_the_order_of_vie
     """Gradients reach all parameters (detail's once its last layer has left 0); r knows no order of its views."""
     torch.manual_seed(0)
     sizes = {"num_points": K, "r_channels": R, "num_steps": 2, "hidden_channels": 16, "detail_channels": 4}
-    model = GQN(SIZE, encoder="points", shared_cores=True, **sizes)
-    torch.nn.init.normal_(model.detail.paint[0].weight)
+    model = build_model("gqn", image_size=SIZE, encoder="points", shared_cores=True, **sizes)
+    torch.nn.init.normal_(model.representation.detail.paint[0].weight)
     views = Views(torch.randint(0, 256, (2, 3, SIZE, SIZE, 3), dtype=torch.uint8), torch.randn(2, 3, 7))
     flipped = Views(views.images.flip(1), views.viewpoints.flip(1))
     torch.testing.assert_close(model.encode(views), model.encode(flipped), atol=1e-5, rtol=1e-4)
-    model.loss(views, flipped, sigma=1.0)[0].backward()
+    negative_elbo(model, views, flipped, sigma=1.0)[0].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_an_r_too_small_for_its_points_is_refused():
     """`r_channels` must hold four entries a point, the count of views, and a vector."""
     with pytest.raises(ValueError, match="`r_channels` must be at least"):
-        GQN(SIZE, encoder="points", num_points=K, r_channels=4 * K + 1)
+        PointsConfig(num_points=K, r_channels=4 * K + 1)
 
 
 def test_detail_without_points_is_refused():
     """Only points have places to draw at."""
-    with pytest.raises(ValueError, match="`detail_channels` must be 0 with `encoder='tower'`"):
-        GQN(SIZE, detail_channels=8)
+    config = build_model("gqn", image_size=SIZE).config.to_json()
+    with pytest.raises(ValueError, match=r"`model.representation` does not take `detail_channels`; it takes r_chan"):
+        build_nested(config | {"representation": {"kind": "tower", "detail_channels": 8}})

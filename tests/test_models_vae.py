@@ -17,15 +17,18 @@ from gqn_rl import load_encoder, train_agent
 from gqn_rl.agents import run_folder as files
 from gqn_rl.checkpoint import load_model, save_model
 from gqn_rl.envs.cameras import Fixed
-from gqn_rl.models import MODELS, build_model, fit_settings
-from gqn_rl.models.encoders import Gated
+from gqn_rl.groups import register_groups
+from gqn_rl.models import build_model as build_nested
+from gqn_rl.models.representations.plain import Gated
 from gqn_rl.pretrain import __main__ as pretrain
 from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.representation import SceneEncoder, random_encoder
 from gqn_rl.views import Views
 from gqn_rl.wrappers import make_env
+from tests.flat_settings import build_model, flat_config
 from tests.tiny_pretraining import IMAGE_SIZE, make_data, tiny_model, tiny_settings
 
 SMALL = {"name": "vae", "image_size": IMAGE_SIZE, "code_size": 6, "features": 16}
@@ -52,9 +55,9 @@ def pictures(views):
 
 def make_posterior_constant(model, mean, log_std):
     """Makes every posterior the same normal, whatever the picture."""
-    nn.init.zeros_(model.head[-1].weight)
-    half = model.config["code_size"]
-    model.head[-1].bias.data = torch.tensor([mean] * half + [log_std] * half)
+    nn.init.zeros_(model.density.head[-1].weight)
+    half = model.config.density.code_size
+    model.density.head[-1].bias.data = torch.tensor([mean] * half + [log_std] * half)
 
 
 def give(monkeypatch, main, *words):
@@ -66,10 +69,10 @@ def give(monkeypatch, main, *words):
 def test_loss_in_closed_form():
     """A decoder that draws grey and a constant posterior: NLL and KL can be written down, in nats per picture."""
     model, query = small_model(), random_views(2, 3)
-    nn.init.zeros_(model.decoder[-1].weight)
-    nn.init.zeros_(model.decoder[-1].bias)
+    nn.init.zeros_(model.density.decoder[-1].weight)
+    nn.init.zeros_(model.density.decoder[-1].bias)
     make_posterior_constant(model, mean=1.0, log_std=math.log(0.5))
-    loss, terms = model.loss(random_views(2, 1, seed=1), query, sigma=0.7)
+    loss, terms = negative_elbo(model, random_views(2, 1, seed=1), query, sigma=0.7)
     nll = -distributions.Normal(0.5, 0.7).log_prob(pictures(query)).sum().item() / 6
     kl = 6 * (math.log(1 / 0.5) + (0.25 + 1.0) / 2 - 0.5)
     assert terms["nll"].item() == pytest.approx(nll, rel=1e-5)
@@ -81,12 +84,14 @@ def test_loss_is_the_elbo_that_torch_distributions_compute():
     """For given noise: −log N(x | decode(z), σ²) + KL(q ‖ N(0, 1)), averaged over pictures; KL with its weight."""
     model, query = small_model(), random_views(2, 3)
     noise = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
-    q = distributions.Normal(model.posterior(query).mean, model.posterior(query).log_std.exp())
-    likelihood = distributions.Normal(model.decode(q.mean + q.stddev * noise), 1.3)
+    q = distributions.Normal(
+        model.density.posterior(pictures(query)).mean, model.density.posterior(pictures(query)).log_std.exp()
+    )
+    likelihood = distributions.Normal(model.density.decode(q.mean + q.stddev * noise), 1.3)
     nll = -likelihood.log_prob(pictures(query)).sum() / 6
     kl = distributions.kl_divergence(q, distributions.Normal(0.0, 1.0)).sum() / 6
-    loss, terms = model.loss(random_views(2, 1, seed=1), query, sigma=1.3, noise=noise)
-    weighted, _ = model.loss(random_views(2, 1, seed=1), query, sigma=1.3, noise=noise, kl_weight=3.0)
+    loss, terms = negative_elbo(model, random_views(2, 1, seed=1), query, sigma=1.3, noise=noise)
+    weighted, _ = negative_elbo(model, random_views(2, 1, seed=1), query, sigma=1.3, noise=noise, kl_weight=3.0)
     torch.testing.assert_close(terms["kl"], kl.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(loss, nll + kl, rtol=1e-5, atol=0)
     torch.testing.assert_close(weighted, nll + 3 * kl, rtol=1e-5, atol=0)
@@ -96,8 +101,8 @@ def test_loss_is_the_elbo_that_torch_distributions_compute():
 def test_without_latents_it_is_an_auto_encoder():
     """The code is the posterior's mean, without noise, and no KL is paid."""
     model, query = small_model(), random_views(2, 2)
-    _, terms = model.loss(query, query, sigma=0.7, latents=False)
-    drawn = model.decode(model.posterior(query).mean)
+    _, terms = negative_elbo(model, query, query, sigma=0.7, latents=False)
+    drawn = model.density.decode(model.density.posterior(pictures(query)).mean)
     torch.testing.assert_close(terms["mse"], (drawn - pictures(query)).square().mean().detach())
     assert terms["kl"].item() == 0.0
 
@@ -105,7 +110,7 @@ def test_without_latents_it_is_an_auto_encoder():
 def test_gradient_reaches_every_weight():
     """After one backward pass every gradient is finite and none is zero."""
     model = small_model()
-    model.loss(random_views(2, 1), random_views(2, 2, seed=1), sigma=0.7)[0].backward()
+    negative_elbo(model, random_views(2, 1), random_views(2, 2, seed=1), sigma=0.7)[0].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
@@ -118,7 +123,7 @@ def test_neither_viewpoints_nor_context_reach_the_code_or_the_loss():
     drawn = [model.predict(views, v.viewpoints, sample=False) for v in (views, elsewhere)]
     assert torch.equal(*drawn)
     noise = torch.zeros(4, 6)
-    losses = [model.loss(random_views(2, k, seed=k), views, sigma=0.7, noise=noise)[0] for k in (1, 3)]
+    losses = [negative_elbo(model, random_views(2, k, seed=k), views, sigma=0.7, noise=noise)[0] for k in (1, 3)]
     assert torch.equal(*losses)
 
 
@@ -127,7 +132,7 @@ def test_r_is_the_sum_of_codes_and_scenes_do_not_mix():
     model, views = small_model(), random_views(2, 3)
     codes = model.encode_views(views)
     assert codes.shape == (2, 3, 6)
-    torch.testing.assert_close(codes.flatten(0, 1), model.posterior(views).mean)
+    torch.testing.assert_close(codes.flatten(0, 1), model.density.posterior(pictures(views)).mean)
     torch.testing.assert_close(model.encode(views), codes.sum(dim=1))
     views.images[1] = 255 - views.images[1]
     changed = model.encode_views(views)
@@ -137,13 +142,13 @@ def test_r_is_the_sum_of_codes_and_scenes_do_not_mix():
 def test_predictions_redraw_the_context():
     """At the mean: the picture of the views' mean code, for every query. Samples: any of the views, each by itself."""
     model, context = small_model(), random_views(1, 2)
-    nn.init.zeros_(model.head[-1].weight[6:])
-    model.head[-1].bias.data[6:] = -30.0  # no noise: samples can be told apart
+    nn.init.zeros_(model.density.head[-1].weight[6:])
+    model.density.head[-1].bias.data[6:] = -30.0  # no noise: samples can be told apart
     codes = model.encode_views(context)[0]
     mean = model.predict(context, torch.zeros(1, 3, 7), sample=False)
-    torch.testing.assert_close(mean, model.decode(codes.mean(0, keepdim=True)).expand(1, 3, -1, -1, -1))
+    torch.testing.assert_close(mean, model.density.decode(codes.mean(0, keepdim=True)).expand(1, 3, -1, -1, -1))
     samples = model.predict(context, torch.zeros(1, 32, 7))[0]
-    redrawn = model.decode(codes)
+    redrawn = model.density.decode(codes)
     is_view = torch.stack([(samples - picture).abs().amax((1, 2, 3)) < 1e-5 for picture in redrawn])
     assert is_view.sum(0).tolist() == [1] * 32 and is_view.any(1).all()
     torch.testing.assert_close(model.reconstruct(random_views(1, 1, seed=5), context)[0], redrawn)
@@ -153,7 +158,7 @@ def test_predictions_redraw_the_context():
 def test_every_size_trains_predicts_and_reconstructs(size):
     """Any multiple of 16 works, with pictures of the size that went in."""
     model, context, query = small_model(image_size=size), random_views(1, 2, size), random_views(1, 3, size, seed=1)
-    assert model.loss(context, query, sigma=1.0)[0].isfinite()
+    assert negative_elbo(model, context, query, sigma=1.0)[0].isfinite()
     for drawn in (model.predict(context, query.viewpoints), model.reconstruct(context, query)):
         assert drawn.shape == (1, 3, 3, size, size) and drawn.dtype == torch.float32
 
@@ -171,19 +176,18 @@ def test_impossible_sizes_are_refused(changes, message):
 def test_preset_is_of_gqn_smalls_size_and_fits_every_scene():
     """As wide a code and as many samples; encoders alike within a tenth. Settings of cameras are left to the GQN."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        gqn = compose("pretrain", ["model=gqn_small"])
+        register_groups()
+        gqn = compose("pretrain", ["recipe=gqn_small"])
         for env in ("jaco", "maze"):
-            vae = compose("pretrain", [f"env={env}", "model=vae"])
-            settings = fit_settings(vae.env.model, **vae.model, image_size=64)
-            assert settings == {"name": "vae", "image_size": 64, "code_size": gqn.model.r_channels, "features": 512}
-        fitted = fit_settings(vae.env.model, **gqn.model)
-        assert fitted["fovy_deg"] == vae.env.model.fovy_deg and fitted["encoder"] == gqn.model.encoder
+            vae = compose("pretrain", [f"env={env}", "recipe=vae"])
+            width = gqn.model.representation.r_channels
+            assert vae.model.density == {"kind": "vae", "code_size": width, "features": 512}
     samples = [TrainSettings(**cfg.train) for cfg in (gqn, vae)]
     assert len({s.total_steps * s.batch_size * s.num_queries for s in samples}) == 1
     assert [(s.sigma, s.sigma_end, s.sigma_steps) for s in samples] == [(2.0, 0.7, 6000)] * 2
-    model = build_model(**settings)
+    density = build_nested({**vae.model, "scene": {"image_size": 64}}).density
     sizes = [sum(p.numel() for part in parts for p in part.parameters())
-             for parts in ((model.trunk, model.head), (Gated(64, 7),))]  # fmt: skip
+             for parts in ((density.trunk, density.head), (Gated(64, 7),))]  # fmt: skip
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 
 
@@ -199,9 +203,9 @@ def test_checkpoint_holds_the_whole_model(tmp_path):
     model, query, noise = small_model().eval(), random_views(2, 2), torch.randn(4, 6)
     save_model(tmp_path / "vae.safetensors", model, {"step": 3})
     loaded, metadata = load_model(tmp_path / "vae.safetensors")
-    assert type(loaded) is MODELS["vae"] and metadata["model"] == SMALL
+    assert metadata["kind"] == "scene model" and metadata["model"] == model.config.to_json()
     assert torch.equal(loaded.encode_views(query), model.encode_views(query))
-    assert torch.equal(*(m.loss(query, query, sigma=0.7, noise=noise)[0] for m in (loaded, model)))
+    assert torch.equal(*(negative_elbo(m, query, query, sigma=0.7, noise=noise)[0] for m in (loaded, model)))
 
 
 def test_pretraining_evaluates_probes_resumes_and_exports_it(tmp_path):
@@ -228,7 +232,7 @@ def test_pretraining_evaluates_probes_resumes_and_exports_it(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_agents_see_the_code_of_the_present_picture_and_the_viewpoint():
     """Both checkers accept the chain; the observation is the encoder's code of the camera's picture."""
-    encoder = SceneEncoder(small_model(), {"model": SMALL})
+    encoder = SceneEncoder(small_model(), {"model": flat_config(**SMALL)})
     env = make_env("Reacher-v5", "vae", Fixed((0.35, 0.0, 0.45), (0.0, 0.0, 0.0)), encoder, keep=["image"])
     check_env(env, skip_render_check=True)
     check_env_sb3(env)
@@ -243,7 +247,7 @@ def test_untrained_twin_has_the_same_network():
     """The network of a VAE's file, drawn anew, is a VAE: repr=random_encoder works with it."""
     views = random_views(4, 1)
     encoder = random_encoder(SMALL, 1, Views(views.images.numpy(), views.viewpoints.numpy()))
-    assert type(encoder.module.model) is MODELS["vae"] and encoder.representation_shape == (6,)
+    assert encoder.module.model.config.density.kind == "vae" and encoder.representation_shape == (6,)
 
 
 @pytest.mark.slow
@@ -252,7 +256,7 @@ def test_commands_go_from_nothing_to_an_agent(tmp_path, monkeypatch, capsys):
     """Model=vae pretrains, repr=vae trains on its code and goes on; no encoder, or one of a GQN, is refused."""
     monkeypatch.chdir(tmp_path)
     data = ["data.num_scenes=4", "data.held_out_scenes=4", "data.views_per_scene=5", "data.num_workers=1"]
-    give(monkeypatch, pretrain.main, "model=vae_debug", *data, "train.total_steps=2", "threads=1")
+    give(monkeypatch, pretrain.main, "recipe=vae_debug", *data, "train.total_steps=2", "threads=1")
     words = [
         *("repr=vae", "camera=fixed", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "gif=false"),
         *("agent.settings.n_steps=16", "agent.settings.batch_size=16", "agent.settings.n_epochs=1"),

@@ -14,12 +14,12 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from gqn_rl.checkpoint import load_model
-from gqn_rl.models import build_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.resume_checks import load_optimizer
 from gqn_rl.pretrain.trainer import Trainer
+from tests.flat_settings import build_model
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 
 SETTINGS = tiny_settings(eval_every=5)

@@ -1,6 +1,7 @@
 """The command: from nothing to an encoder, its presets, and its sentences for what cannot be."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import subprocess
@@ -11,39 +12,45 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl import load_encoder
+from gqn_rl.groups import present_words, register_groups
 from gqn_rl.locks import sole_writer
 from gqn_rl.models import build_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.__main__ import main, summary
-from gqn_rl.pretrain.data import make_when_missing, open_splits
+from gqn_rl.pretrain.data import make_when_missing, open_splits, scene_of
 from gqn_rl.pretrain.settings import TrainSettings
+from tests import golden
 from tests.fake_scene import FakeScene
 from tests.tiny_pretraining import IMAGE_SIZE, make_data
 
-PRESETS = ("gqn_paper", "gqn_small", "gqn_points", "gqn_quick", "gqn_plan", "gqn_debug", "vae", "vae_debug")
+PRESETS = (
+    *("gqn_paper", "gqn_small", "gqn_points", "gqn_quick", "gqn_plan", "gqn_debug", "vae", "vae_debug", "cvae", "draw"),
+)
+CAMERA = {"image_size": 64, "fovy_deg": 45.0, "depths_m": [1.0, 2.5], "wavelengths_m": [2.0, 1.0]}
 
 
 def configured(*overrides):
     """Composes the command's config."""
+    register_groups()
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        return compose("pretrain", list(overrides))
+        return compose("pretrain", present_words(overrides))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_composes_and_builds(preset):
     """A preset's sizes build a model and its training settings are possible with the data that are made by default."""
     cfg = configured(f"model={preset}")
-    settings = TrainSettings(seed=cfg.seed, **cfg.train)
+    settings = TrainSettings(**cfg.train)
     assert settings.max_context + settings.num_queries <= cfg.data.views_per_scene
     if preset != "gqn_paper":  # 60 million weights take seconds to draw
-        assert build_model(**cfg.model, image_size=64).image_size == 64
+        assert build_model({**cfg.model, "scene": CAMERA}).image_size == 64
 
 
 def test_paper_preset_is_the_default_of_every_setting():
-    """The YAML and the dataclass say the same, so that neither drifts."""
-    cfg = configured("model=gqn_paper")
-    assert TrainSettings(seed=cfg.seed, **cfg.train) == TrainSettings()
-    assert set(cfg.train) == {field.name for field in dataclasses.fields(TrainSettings)} - {"seed"}
+    """The dataclass is the only home of these defaults, and the paper's recipe changes none."""
+    cfg = configured("recipe=gqn_paper")
+    assert TrainSettings(**cfg.train) == TrainSettings()
+    assert set(cfg.train) == {field.name for field in dataclasses.fields(TrainSettings)}
 
 
 def test_command_goes_from_nothing_to_an_encoder(tmp_path):
@@ -64,6 +71,37 @@ def test_command_goes_from_nothing_to_an_encoder(tmp_path):
     assert {"gl_renderer", "mujoco"} <= encoder.metadata["dataset"].keys()
     again = subprocess.run(command, **process)
     assert again.returncode == 0 and "was finished already" in again.stdout
+
+
+def test_older_words_say_what_they_said():
+    """`model=` chooses a recipe, flat settings find their group, cameras' settings are scene facts."""
+    cfg = configured("model=gqn_small", "model.encoder=tower", "model.num_steps=3", "+model.ray_depths_m=[1.0,2.4]")
+    assert cfg.model.representation.kind == "tower" and cfg.model.density.num_steps == 3
+    assert cfg.model.scene.depths_m == [1.0, 2.4] and cfg.train.total_steps == 9000
+    assert configured("model.detail_channels=24").model.representation.detail_channels == 24
+    assert cfg.run_dir == "runs/pretrain/jaco_gqn_small_seed0"
+
+
+def test_scene_facts_are_the_manifests():
+    """A manifest of an older version says the field of view; depths are filled in as the configs of then had them."""
+    manifest = json.loads((golden.FOLDER / "manifest_1.json").read_text())
+    assert scene_of(manifest, "data") == {
+        "image_size": 16, "fovy_deg": 45.0, "depths_m": [1.0, 2.4], "wavelengths_m": [2.0, 1.0, 0.5]
+    }  # fmt: skip
+    assert scene_of(manifest, "data", {"depths_m": [1, 3]})["depths_m"] == [1, 3]
+    with pytest.raises(ValueError, match=r"`data.root` data have .* of view of 45°, but 60° is asked for"):
+        scene_of(manifest, "data", {"fovy_deg": 60.0})
+
+
+def test_data_of_another_field_of_view_are_refused(tmp_path):
+    """What is asked for and what the pictures have are both named."""
+    make_data(tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["scene_facts"]["fovy_deg"] = 45.0
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="of view of 45°, but 60° is asked for"):
+        open_splits(str(tmp_path), scene_name="fake", image_size=16, scene_settings={"fovy_deg": 60})
 
 
 def test_data_of_another_scene_or_size_are_refused(tmp_path):

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.origin import begin_from
 from gqn_rl.representation import SceneEncoder
 from gqn_rl.train_agent import pretraining_cost
+from tests import golden
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 
 
@@ -91,3 +93,20 @@ def test_a_run_that_began_from_other_weights_is_refused(splits, first):
     earlier = begin_from(model, first)
     with pytest.raises(ValueError, match="began from other weights than `init_from`"):
         train(model, *splits, run_dir=first, settings=tiny_settings(total_steps=12), earlier=earlier)
+
+
+def test_runs_of_format_1_are_refused_unless_they_are_finished(splits, tmp_path):
+    """A resume file of an older version ends in one sentence; a run that the older version finished stays finished."""
+    folder = tmp_path / "run" / resume.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "step-000000003.resume").write_bytes(golden.read_resume_1())
+    with pytest.raises(ValueError, match=r"resume file of step 3 is of format 1, .* or choose another `run_dir`"):
+        train(tiny_model(), *splits, run_dir=tmp_path / "run", settings=tiny_settings(), show_progress=False)
+    finished = tiny_settings(total_steps=3)
+    assert train(tiny_model(), *splits, run_dir=tmp_path / "run", settings=finished, show_progress=False) == {}
+
+
+def test_an_encoder_of_another_field_of_view_is_refused(first):
+    """Both numbers are named."""
+    with pytest.raises(ValueError, match=r"vertical field of view of 60°, but .* was trained on 45°"):
+        begin_from(tiny_model(fovy_deg=60.0), first)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from gqn_rl.dataset import MultiViewDataset, generate
-from gqn_rl.models import build_model
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.supervised import SupervisedSettings, train_supervised
 from gqn_rl.representation import load_encoder
 from tests.fake_scene import FakeScene
+from tests.flat_settings import build_model
 
 NETWORK = {
     "name": "gqn", "image_size": 16, "encoder": "pyramid", "r_channels": 16, "num_steps": 1, "hidden_channels": 4,

@@ -80,7 +80,7 @@ def test_module_lets_gradients_through_for_fine_tuning(path):
     module = load_encoder(path).module.requires_grad_(True)
     views = some_views()
     module(Views(views.images[None], views.viewpoints[None]).to_torch()).square().sum().backward()
-    norms = [weight.grad.norm() for weight in module.model.encoder.parameters()]
+    norms = [weight.grad.norm() for weight in module.model.representation.encoder.parameters()]
     assert norms and all(norm > 0 for norm in norms)
 
 

@@ -16,15 +16,15 @@ import torch
 
 import gqn_rl
 from gqn_rl.checkpoint import save_model
-from gqn_rl.models import build_model
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.runtimes import RUNTIMES, cache, choose_runtime, compiled, sessions
 from gqn_rl.runtimes.onnx_file import random_views
 from gqn_rl.views import Views
+from tests.flat_settings import build_model
 from tests.golden import MODELS
 from tests.tiny_pretraining import IMAGE_SIZE, SIZES, tiny_model
 
-ENCODERS = [name for name in MODELS if not name.startswith("map_decoder")]
+NETWORKS = [name for name in MODELS if not name.startswith("map_decoder")]
 COMPILED = ("onnx", "openvino")
 
 
@@ -57,7 +57,7 @@ def no_export(monkeypatch):
 
 
 @pytest.mark.parametrize("runtime", COMPILED)
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_encoder_computes_what_torch_does(name, runtime):
     """Features differ by 1e-5 at most, in batches of every size, and the runtime is the one that was asked for."""
     pytest.importorskip("openvino" if runtime == "openvino" else "onnxruntime")

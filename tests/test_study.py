@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import gqn_rl
+from gqn_rl.groups import present_words
 from gqn_rl.locks import sole_writer
 from gqn_rl.study import runner
 from gqn_rl.study.collect import collect
@@ -185,7 +186,7 @@ def test_every_kind_of_run_of_the_studies_is_a_command_that_composes(tmp_path, n
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         for run in kinds.values():
             command = plan.parts[run.part].command
-            cfg = compose(command, [*run.words, f"{COMMANDS[command]}={tmp_path / run.folder}"])
+            cfg = compose(command, present_words([*run.words, f"{COMMANDS[command]}={tmp_path / run.folder}"]))
             assert cfg[COMMANDS[command]] == str(tmp_path / run.folder)
     tuned, tested = plan.parts["tune"], [part for part in plan.parts.values() if part.best_of]
     seeds = {seed for part in tested for seed in part.grid["seed"]}

@@ -74,8 +74,8 @@ def test_commands_go_from_an_encoder_to_figures(tmp_path, sizes):
     assert trained.returncode == 0, trained.stderr
     assert "Held-out mazes: eval/wall_iou_1view" in trained.stdout
     decoder, facts = load_map_decoder(tmp_path / "map" / "map.safetensors")
-    assert decoder.config["r_is_plan"] is bool(sizes)
-    assert decoder.config["viewpoint"][2] == 30.0 and facts["dataset"]["scene"] == "maze"
+    assert decoder.config.r_is_plan is bool(sizes)
+    assert decoder.config.viewpoint[2] == 30.0 and facts["dataset"]["scene"] == "maze"
     again = run(tmp_path, "train_map", words)
     assert again.returncode == 0 and "`map` is finished" in again.stdout
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from gqn_rl.models import build_model
+from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.uncertainty import bayesian_surprise, predicted_information_gain
 from gqn_rl.views import Views
+from tests.flat_settings import build_model
 
 SIZES = {
     "image_size": 16, "encoder": "pyramid", "r_channels": 8, "num_steps": 2, "hidden_channels": 8,
@@ -38,8 +39,8 @@ def set_means(cores, head, mean):
 
 def test_surprise_and_gain_in_closed_form(model):
     """Posterior N(0.3, 1) and prior N(0, 1) differ by 0.3² / 2 nats in each of L · 2 · 4 · 4 latents."""
-    set_means(model.generator.inference, "posterior", 0.3)
-    set_means(model.generator.generation, "prior", 0.0)
+    set_means(model.density.inference, "posterior", 0.3)
+    set_means(model.density.generation, "prior", 0.0)
     expected = torch.full((3, 2), 2 * 2 * 16 * 0.3**2 / 2)
     r, query = model.encode(views(3, 1)), views(3, 2, seed=1)
     torch.testing.assert_close(bayesian_surprise(model, r, query), expected)
@@ -48,7 +49,7 @@ def test_surprise_and_gain_in_closed_form(model):
 
 def test_a_posterior_that_follows_the_prior_is_never_surprised(model):
     """Where both heads say the same there is nothing to learn, whatever the picture."""
-    for cores, head in ((model.generator.inference, "posterior"), (model.generator.generation, "prior")):
+    for cores, head in ((model.density.inference, "posterior"), (model.density.generation, "prior")):
         set_means(cores, head, 0.1)
     assert bayesian_surprise(model, model.encode(views(2, 1)), views(2, 3)).abs().max() < 1e-6
 
@@ -57,7 +58,7 @@ def test_surprise_is_the_kl_of_the_loss(model):
     """Averaged over queries it is the KL that training reports for the same noise."""
     context, query = views(2, 1), views(2, 3, seed=1)
     torch.manual_seed(5)
-    _, terms = model.loss(context, query, sigma=0.7)
+    _, terms = negative_elbo(model, context, query, sigma=0.7)
     torch.manual_seed(5)
     surprise = bayesian_surprise(model, model.encode(context), query)
     assert surprise.shape == (2, 3)
@@ -66,7 +67,7 @@ def test_surprise_is_the_kl_of_the_loss(model):
 
 def test_scenes_do_not_mix(model):
     """The surprise of a scene does not depend on which other scenes are asked about beside it (posterior means)."""
-    for core in model.generator.inference:
+    for core in model.density.inference:
         core.posterior.conv.bias.data[2:] = -20.0  # z is its mean
     r, query = model.encode(views(3, 1)), views(3, 2, seed=1)
     together = bayesian_surprise(model, r, query)

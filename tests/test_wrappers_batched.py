@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl.envs.cameras import Dome
-from gqn_rl.models.ground_plan import PlanReading
+from gqn_rl.models.readout import Readout
+from gqn_rl.models.representations.ground_plan import PlanGeometry
 from gqn_rl.representation import read
 from gqn_rl.views import REPRESENTATION, VIEWPOINT
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
@@ -193,7 +194,7 @@ def test_random_views_are_varied_and_repeatable():
 class PlanEncoder(FakeEncoder):
     """Stands for an encoder whose r is a plan of 8 m."""
 
-    reading = PlanReading(8.0)
+    readout = Readout(PlanGeometry(8.0))
 
     def __init__(self):
         self.representation_shape = (2, 4, 4)
@@ -216,7 +217,7 @@ def test_a_plan_is_turned_to_the_camera_unless_the_world_frame_is_asked_for(fram
         assert_same({key: value[0] for key, value in batch.items()}, one)
         expected = whole[REPRESENTATION]
         if frame != "world":
-            expected = read(PlanReading(8.0), expected[None], whole[VIEWPOINT][None], "camera")[0]
+            expected = read(Readout(PlanGeometry(8.0)), expected[None], whole[VIEWPOINT][None], "camera")[0]
         np.testing.assert_allclose(one[REPRESENTATION], expected, rtol=1e-5, atol=1e-6)
         batch = twin.step(action[None])[0]
         one, whole = env.step(action)[0], world.step(action)[0]

@@ -8,7 +8,7 @@ import torch
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
 from gqn_rl.findings.common import Subject
-from gqn_rl.models import build_model
+from tests.flat_settings import build_model
 from tests.tiny_pretraining import IMAGE_SIZE, tiny_model
 
 

@@ -8,8 +8,8 @@ import torch
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
 from gqn_rl.maps.mazes import EncodedMazes
-from gqn_rl.models import build_model
-from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
+from tests.flat_settings import build_model, flat_config
 
 CELLS, IMAGE_SIZE, VIEWS = 5, 32, 6
 SCENE = {"cells": CELLS, "image_size": IMAGE_SIZE}
@@ -40,7 +40,9 @@ def tiny_gqn(**changes):
 def tiny_decoder(r_channels=8, image_size=IMAGE_SIZE):
     torch.manual_seed(0)
     viewpoint = [0.0, 0.0, 30.0, 1.0, 0.0, -1.0, 0.0]
-    return MapDecoder((r_channels,), viewpoint, 11.4, (29.0, 30.0), image_size=image_size, **DECODER_SIZES)
+    camera = {"viewpoint": viewpoint, "fovy_deg": 11.4, "ray_depths_m": [29.0, 30.0]}
+    sizes = {"representation_shape": [r_channels], "image_size": image_size, **DECODER_SIZES}
+    return MapDecoder(MapDecoderConfig.from_json(flat_config("map_decoder", **camera, **sizes)))
 
 
 def paint(walls, size=IMAGE_SIZE):

@@ -5,9 +5,9 @@ import functools
 import torch
 
 from gqn_rl.dataset import MultiViewDataset, generate
-from gqn_rl.models import build_model
 from gqn_rl.pretrain.settings import TrainSettings
 from tests.fake_scene import FakeScene
+from tests.flat_settings import build_model
 
 IMAGE_SIZE = 16
 SIZES = {

@@ -13,7 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gqn_rl.artefacts.documents import Anything, ListOf, MapOf, Number, OrNull, Record, Text, parse_json
+from gqn_rl.artefacts.documents import (
+    Anything,
+    ListOf,
+    MapOf,
+    Number,
+    OrNull,
+    Record,
+    Schema,
+    Text,
+    parse_json,
+)
 from gqn_rl.artefacts.tensors import check_tensor
 
 REMEDY = "fetch or train it again"
@@ -38,8 +48,8 @@ class _Setting:
             Number(least=-most, most=most, integer=type(value) is int).check(value, entry)
 
 
-class _ModelSettings:
-    """The registered name of a model and what its constructor takes."""
+class _Flat:
+    """Format 1: the registered name of a model and what its constructor took."""
 
     def check(self, value: Any, entry: str) -> None:
         """See `Schema.check`."""
@@ -64,6 +74,16 @@ class _EarlierData:
         DATASET.check(value, entry)
 
 
+class _Parts:
+    """Format 2: the settings of each part of a model, and single ones beside them."""
+
+    def check(self, value: Any, entry: str) -> None:
+        """See `Schema.check`."""
+        MapOf(Anything()).check(value, entry)
+        for key, part in value.items():
+            (MapOf(_Setting()) if isinstance(part, dict) else _Setting()).check(part, f"{entry}.{key}")
+
+
 DATASET = Record(
     {},
     {
@@ -84,25 +104,24 @@ DATASET = Record(
 )
 """What a model's file says of its training data."""
 
-FACTS = Record(
-    {
-        "model": _ModelSettings(),
-        "image_size": Number(least=1, most=LARGEST_SIZES["image_size"], integer=True),
-        "representation_shape": ListOf(Number(least=1, most=LARGEST_SIZE, integer=True)),
-        "pose_convention": Text(),
-    },
-    {
-        "step": _COUNT,
-        "metrics": MapOf(Number(finite=False)),
-        "dataset": DATASET,
-        "earlier": ListOf(Record({"step": _COUNT, "dataset": DATASET})),
-        "gqn_rl_version": Text(),
-        "experience": _Experience(),
-        "encoder_sha256": Text(),
-        "judge": Record({"threshold": Number(), "guesses": MapOf(ListOf(Anything()))}),
-    },
-)
-"""The header of a model's file."""
+_REQUIRED: dict[str, Schema] = {
+    "image_size": Number(least=1, most=LARGEST_SIZES["image_size"], integer=True),
+    "representation_shape": ListOf(Number(least=1, most=LARGEST_SIZE, integer=True)),
+    "pose_convention": Text(),
+}
+_OPTIONAL: dict[str, Schema] = {
+    "step": _COUNT,
+    "metrics": MapOf(Number(finite=False)),
+    "dataset": DATASET,
+    "earlier": ListOf(Record({"step": _COUNT, "dataset": DATASET})),
+    "gqn_rl_version": Text(),
+    "experience": _Experience(),
+    "encoder_sha256": Text(),
+    "judge": Record({"threshold": Number(), "guesses": MapOf(ListOf(Anything()))}),
+}
+FACTS_1 = Record({"model": _Flat(), **_REQUIRED}, _OPTIONAL)
+FACTS = Record({"kind": Text(), "model": _Parts(), **_REQUIRED}, _OPTIONAL)
+"""The header of a model's file, of format 1 and of the present one."""
 
 
 def parse_facts(path: str | Path, text: str) -> dict[str, Any]:
@@ -112,6 +131,11 @@ def parse_facts(path: str | Path, text: str) -> dict[str, Any]:
         ValueError: names the file and the entry.
     """
     return parse_json(path, text, FACTS, REMEDY)
+
+
+def parse_facts_1(path: str | Path, text: str) -> dict[str, Any]:
+    """Returns the facts of a file of format 1, likewise."""
+    return parse_json(path, text, FACTS_1, REMEDY)
 
 
 def check_model(path: str | Path, facts: Mapping[str, Any], model: Any) -> None:

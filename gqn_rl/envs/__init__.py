@@ -41,7 +41,7 @@ class Task(NamedTuple):
         env_id: its Gymnasium id.
         camera: through which it is looked at: a name that it knows itself, or a camera.
         env_kwargs: its keyword arguments.
-        model_settings: sizes of a model that follow from the scene.
+        model_settings: what a scene model must know of the scene and its cameras, as the scene describes it.
     """
 
     env_id: str
@@ -62,7 +62,9 @@ def make_task(name: str, scene: Mapping[str, Any], camera: str) -> Task:
         ValueError: for a scene without a task; lists those that have one.
     """
     if "id" not in scene:
-        return Task(task_id(name), camera, {"scene": dict(scene)}, {})
+        with contextlib.closing(make_scene(name, **scene)) as one:
+            facts: dict[str, Any] = getattr(one, "model_settings", {})
+            return Task(task_id(name), camera, {"scene": dict(scene)}, facts)
     with contextlib.closing(GymnasiumScene(**scene)) as one:
         if camera not in one.cameras:
             raise ValueError(f"`camera` must be one of {list(one.cameras)}, got {camera!r}.")

@@ -112,7 +112,7 @@ class GymnasiumScene(MujocoScene):
 
     @property
     def model_settings(self) -> dict[str, Any]:
-        """What a scene model should know of the scene's size (see `gqn_rl.models.fit_settings`)."""
+        """What a scene model should know of the scene's size."""
         dome, reach = self._dome, self.ball.radius_m
         assert isinstance(dome, Dome)
         near, far = max(dome.radius_m[0] - reach, 0.1 * dome.radius_m[0]), dome.radius_m[1] + reach
@@ -190,7 +190,6 @@ class GymnasiumScene(MujocoScene):
             **super().describe(),
             "settings": self.settings,
             "gymnasium": gym.__version__,
-            "model_settings": self.model_settings,
         }
 
     def close(self) -> None:

@@ -77,6 +77,8 @@ class JacoScene(MujocoScene):
         num_actions: actions that the present random scene has cost, from an episode's start on.
     """
 
+    DEPTHS_M = (1.0, 2.4)
+
     state_names = (
         *(f"{function}_joint_{i}" for i in range(1, 7) for function in ("sin", "cos")),
         *(f"finger_{i}" for i in range(1, 4)),

@@ -51,6 +51,9 @@ class MazeScene(MujocoScene):
         object_positions_w: x and y of every object by name, metres.
     """
 
+    DEPTHS_M = (0.3, 8.0)
+    WAVELENGTHS_M = (8.0, 4.0, 2.0, 1.0)
+
     def __init__(self, cells: int = 7, image_size: int = 64, fovy_deg: float = 80.0):
         if cells < 5 or cells % 2 == 0:
             raise ValueError(f"`cells` must be odd and at least 5, such as 7, 9 or 11, got {cells}.")

@@ -92,6 +92,8 @@ class RoomsScene(MujocoScene):
         room: the present room.
     """
 
+    DEPTHS_M = (0.4, 3.4)
+
     def __init__(self, camera: str = "ring", rotate: bool = False, image_size: int = 64, fovy_deg: float = FOVY_DEG):
         if not isinstance(rotate, bool):
             raise ValueError(f"`rotate` must be true or false, got {rotate!r}.")

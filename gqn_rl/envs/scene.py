@@ -23,9 +23,13 @@ class MujocoScene(abc.ABC):
         cameras: named camera distributions; "moving" is the one that pretraining draws from.
         fovy_deg: vertical field of view of every camera.
         state_names: a name for each entry of `state()`.
+        DEPTHS_M: nearest and farthest distance from a camera at which things stand.
+        WAVELENGTHS_M: from the scene's size to its details, for sines and cosines of places.
     """
 
     state_names: tuple[str, ...]
+    DEPTHS_M: tuple[float, float]
+    WAVELENGTHS_M: tuple[float, ...] = (2.0, 1.0, 0.5)
     _option: mujoco.MjvOption | None = None
 
     def __init__(self, model: mujoco.MjModel, cameras: dict[str, Camera], image_size: int, fovy_deg: float):
@@ -58,12 +62,22 @@ class MujocoScene(abc.ABC):
         shared = renderer.shared_renderer(self.model, height, width)
         return shared.render(self.model, self.data, pose, self.fovy_deg, self._option)
 
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """What a scene model must know of the scene and its cameras, JSON-ready; a data set's manifest holds it."""
+        return {
+            "fovy_deg": self.fovy_deg,
+            "ray_depths_m": list(self.DEPTHS_M),
+            "ray_wavelengths_m": list(self.WAVELENGTHS_M),
+        }
+
     def describe(self) -> dict[str, Any]:
         """Returns JSON-ready facts for a data set's manifest: cameras, field of view, renderer and MuJoCo version."""
         vendor, gl_renderer = opengl.gl_strings()
         return {
             "cameras": {name: camera.describe() for name, camera in self.cameras.items()},
             "fovy_deg": self.fovy_deg,
+            "model_settings": self.model_settings,
             "gl_vendor": vendor,
             "gl_renderer": gl_renderer,
             "mujoco": mujoco.__version__,

@@ -47,6 +47,8 @@ class ShepardMetzlerScene(MujocoScene):
         colours: their colours by name, in the same order.
     """
 
+    DEPTHS_M = (1.1, 2.5)
+
     def __init__(self, parts: int = 7, image_size: int = 64, fovy_deg: float = 45.0):
         if parts not in PART_SIDE_M:
             raise ValueError(f"`parts` must be one of {list(PART_SIDE_M)}, got {parts!r}.")

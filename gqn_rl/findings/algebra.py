@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gqn_rl.findings import figures
-from gqn_rl.findings.common import Subject, check_positive, draw, encode, mean_over_scenes, need_gqn, seed_torch
+from gqn_rl.findings.common import Subject, check_positive, draw, encode, mean_over_scenes, need_views, seed_torch
 from gqn_rl.findings.factors import Factors, Values, make_factors
 from gqn_rl.maps.statistics import write_rows
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
 from gqn_rl.views import Views, prepare_images, restore_images
@@ -109,7 +109,7 @@ class Shown(NamedTuple):
 
 def algebra(subject: Subject, out: pathlib.Path, rng: np.random.Generator, settings: AlgebraSettings) -> str:
     """Measures scene algebra on scenes like those of the data; writes the table, its bars and a sheet."""
-    model, factors = need_gqn(subject.model, "algebra"), make_factors(subject.dataset.manifest)
+    model, factors = need_views(subject.model, "algebra"), make_factors(subject.dataset.manifest)
     seed_torch(rng)
     pairs: list[tuple[str, str]] = []
     judged: list[dict[str, Judged]] = []
@@ -169,7 +169,7 @@ def draw_worlds(factors: Factors, pair: tuple[str, str], rng: np.random.Generato
     raise ValueError(f"`{first}` and `{second}` do not have three values each that make nine different scenes.")
 
 
-def judge(model: GQN, grids: Sequence[Grid]) -> dict[str, Judged]:
+def judge(model: SceneModel, grids: Sequence[Grid]) -> dict[str, Judged]:
     """Draws out of every method's r and finds the nearest of the nine scenes, in pictures and in r."""
     T, N = len(grids), len(GRID)
     r_seen, r_again = (_encode_all(model, [getattr(grid, name) for grid in grids]) for name in ("seen", "again"))
@@ -238,7 +238,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def show(model: GQN, grid: Grid) -> Shown:
+def show(model: SceneModel, grid: Grid) -> Shown:
     """Draws a triple from the first of its viewpoints."""
     r, looks = _encode_all(model, [grid.seen]), grid.query.viewpoints[D][None, :1]
     drawn = {name: draw(model, combine(r, weights), looks) for name, weights in METHODS.items()}
@@ -307,7 +307,7 @@ def _look(factors: Factors, poses: list[Any]) -> Views:
     return Views(np.stack([factors.scene.render(pose) for pose in poses]), np.stack([pose.viewpoint for pose in poses]))
 
 
-def _encode_all(model: GQN, views: Sequence[Views]) -> Tensor:
+def _encode_all(model: SceneModel, views: Sequence[Views]) -> Tensor:
     """Returns r of the nine scenes of every triple, [T, 9, ...]."""
     flat = Views(*(np.concatenate(part) for part in zip(*views, strict=True)))
     return encode(model, flat).unflatten(0, (len(views), len(GRID)))

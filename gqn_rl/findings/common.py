@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.maps.statistics import mean_over_mazes
-from gqn_rl.models import GQN, SceneModel
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import metrics
 from gqn_rl.representation import load_encoder, random_encoder
 from gqn_rl.views import Views, prepare_images
@@ -80,22 +80,27 @@ def load_subject(
                 f"{dataset.image_size}; choose data of that size."
             )
     config = loaded[0].metadata["model"]
-    labels = [one.metadata["model"]["name"].upper() for one in loaded]
+    labels = [model_label(one.module.model) for one in loaded]
     labels = [label if label not in labels[:i] else f"{label} {i + 1}" for i, label in enumerate(labels)]
     models = {label: one.module.model for label, one in zip(labels, loaded, strict=True)}
     models[UNTRAINED] = random_encoder(config, seed).to(device).module.model
     return Subject(models.pop(labels[0]), dataset, labels[0], models)
 
 
-def need_gqn(model: SceneModel, what: str) -> GQN:
-    """Returns the model if pictures can be drawn from any r of it.
+def need_views(model: SceneModel, what: str) -> SceneModel:
+    """Returns the model if pictures of other views can be drawn from any r of it.
 
     Raises:
-        ValueError: it is no GQN.
+        ValueError: it only redraws what it was shown.
     """
-    if not isinstance(model, GQN):
-        raise ValueError(f"`what={what}` draws pictures out of r: `encoder` must be a GQN, got {type(model).__name__}.")
+    if not model.predicts_views:
+        raise ValueError(f"`what={what}` draws pictures out of r: `encoder` must be a GQN, got {model_label(model)}.")
     return model
+
+
+def model_label(model: SceneModel) -> str:
+    """Returns what figures call a model: SceneModel where r knows other views, else its density's name."""
+    return "GQN" if model.predicts_views else model.config.density.kind.upper()
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -161,21 +166,20 @@ def encode(model: SceneModel, views: Views) -> Tensor:
 
 
 @torch.inference_mode()
-def draw(model: GQN, r: Tensor, viewpoints: np.ndarray, sample: bool = False) -> Tensor:
+def draw(model: SceneModel, r: Tensor, viewpoints: np.ndarray, sample: bool = False) -> Tensor:
     """Draws pictures out of r [N, ...] at viewpoints [N, Q, 7]: float32 [N, Q, 3, H, W] on the CPU."""
     (N, Q), device = viewpoints.shape[:2], device_of(model)
     parts = []
     for part in portions(N, Q):
         looks = torch.as_tensor(viewpoints[part]).to(device)
-        drawing = model.generate(r[part].to(device), looks, sample)
-        parts.append(drawing.mean.unflatten(0, looks.shape[:2]).float().cpu())
+        parts.append(model.draw(r[part].to(device), looks, sample).float().cpu())
     return torch.cat(parts)
 
 
 @torch.inference_mode()
 def predict(model: SceneModel, context: Views, viewpoints: np.ndarray, sample: bool = False) -> Tensor:
     """Predicts viewpoints [N, Q, 7] from NumPy views [N, K, ...]: float32 [N, Q, 3, H, W] on the CPU."""
-    if isinstance(model, GQN):
+    if model.predicts_views:
         return draw(model, encode(model, context), viewpoints, sample)  # many queries share an r
     device, parts = device_of(model), []
     for part in portions(len(viewpoints), context.images.shape[1] + viewpoints.shape[1]):

@@ -23,14 +23,14 @@ from gqn_rl.findings.common import (
     encode,
     errors,
     mean_over_scenes,
-    need_gqn,
+    need_views,
     picture_columns,
     seed_torch,
     some_scenes,
     views_of,
 )
 from gqn_rl.maps.statistics import write_rows
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
 from gqn_rl.views import Views, restore_images
@@ -58,7 +58,7 @@ class CompositionSettings:
 
 def composition(subject: Subject, out: pathlib.Path, rng: np.random.Generator, settings: CompositionSettings) -> str:
     """Predicts views from near ones, far ones and the sum of both; writes the table, its curves and a sheet."""
-    model, dataset = need_gqn(subject.model, "composition"), subject.dataset
+    model, dataset = need_views(subject.model, "composition"), subject.dataset
     seed_torch(rng)
     scenes, sizes = some_scenes(dataset, settings.num_scenes), part_sizes(dataset, settings.max_views)
     rows: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ def nearest_first(viewpoints: np.ndarray) -> np.ndarray:
     return distance.argsort(kind="stable")
 
 
-def compose(model: GQN, seen: dict[str, Views]) -> tuple[dict[str, Tensor], float]:
+def compose(model: SceneModel, seen: dict[str, Views]) -> tuple[dict[str, Tensor], float]:
     """Returns r of both parts and their sum, and how far the sum is from r of all views at once, relative to it."""
     near, far = seen[NEAR], seen[FAR]
     r = {NEAR: encode(model, near), FAR: encode(model, far)}
@@ -151,7 +151,7 @@ def draw_curves(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     figures.save(figure, path)
 
 
-def draw_sheet(path: pathlib.Path, model: GQN, dataset: MultiViewDataset, num_scenes: int) -> None:
+def draw_sheet(path: pathlib.Path, model: SceneModel, dataset: MultiViewDataset, num_scenes: int) -> None:
     """Draws a row per scene: the near and far views, what each lets the model draw, their sum, and the truth."""
     size = part_sizes(dataset)[min(1, len(part_sizes(dataset)) - 1)]
     seen, query = parts(dataset, some_scenes(dataset, num_scenes), size)

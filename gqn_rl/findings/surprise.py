@@ -18,14 +18,14 @@ from gqn_rl.findings.common import (
     device_of,
     encode,
     mean_over_scenes,
-    need_gqn,
+    need_views,
     portions,
     seed_torch,
     some_scenes,
     view_counts,
 )
 from gqn_rl.maps.statistics import write_rows
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
 from gqn_rl.uncertainty import bayesian_surprise
 from gqn_rl.views import Views
@@ -54,7 +54,7 @@ class SurpriseSettings:
 def surprise(subject: Subject, out: pathlib.Path, rng: np.random.Generator, settings: SurpriseSettings) -> str:
     """Measures Bayesian surprise after no, 1, 2, 4 … views; writes the table and its curve."""
     seed_torch(rng)
-    counts, nats = measure(need_gqn(subject.model, "surprise"), subject, settings)
+    counts, nats = measure(need_views(subject.model, "surprise"), subject, settings)
     rows = rows_of(counts, nats, rng)
     write_rows(out / "surprise.csv", rows)
     draw_curve(out / "surprise.png", rows)
@@ -67,7 +67,7 @@ def surprise(subject: Subject, out: pathlib.Path, rng: np.random.Generator, sett
     return "\n".join([f"Bayesian surprise of a held-out view, {rows[0]['scenes']} scenes:", *lines])
 
 
-def measure(model: GQN, subject: Subject, settings: SurpriseSettings) -> tuple[list[int], np.ndarray]:
+def measure(model: SceneModel, subject: Subject, settings: SurpriseSettings) -> tuple[list[int], np.ndarray]:
     """Returns the numbers of views and each scene's mean surprise after them, nats, float64 [C, N]."""
     dataset, device = subject.dataset, device_of(model)
     scenes, nats = some_scenes(dataset, settings.num_scenes), []

@@ -15,7 +15,7 @@ from gqn_rl.maps.geometry import pose_grid
 from gqn_rl.maps.information import correlations, decline, gain_over_maze, gains_and_errors
 from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.maps.statistics import mean_over_mazes, write_rows
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.progress import tqdm
 
@@ -34,7 +34,7 @@ class Subject:
         fovy_deg: field of view of their pictures.
     """
 
-    model: GQN
+    model: SceneModel
     decoder: MapDecoder
     judge: MapJudge
     mazes: EncodedMazes

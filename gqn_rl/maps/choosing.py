@@ -17,7 +17,7 @@ from gqn_rl.maps.geometry import visible_cells
 from gqn_rl.maps.information import information_gain
 from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.maps.statistics import mean_over_mazes
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.progress import tqdm
 
@@ -25,7 +25,7 @@ Strategy = Callable[[EncodedMazes, np.ndarray], np.ndarray]
 """Mazes and the views taken so far, bool [N, K] → how much each view is wanted next, [N, K]."""
 
 
-def by_gain(model: GQN, num_samples: int) -> Strategy:
+def by_gain(model: SceneModel, num_samples: int) -> Strategy:
     """Wants the view of greatest predicted information gain."""
 
     def want(mazes: EncodedMazes, taken: np.ndarray) -> np.ndarray:

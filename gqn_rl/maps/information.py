@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gqn_rl.maps.geometry import PoseGrid
 from gqn_rl.maps.statistics import mean_over_mazes
-from gqn_rl.models import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
 from gqn_rl.uncertainty import predicted_information_gain
 from gqn_rl.views import Views, prepare_images
@@ -41,7 +41,7 @@ class GainsAndErrors:
     errors: np.ndarray
 
 
-def information_gain(model: GQN, r: Tensor, viewpoints: np.ndarray | Tensor, num_samples: int) -> np.ndarray:
+def information_gain(model: SceneModel, r: Tensor, viewpoints: np.ndarray | Tensor, num_samples: int) -> np.ndarray:
     """Returns the predicted information gain of many looks, in portions: r [B, ...], viewpoints [B, Q, 7] → [B, Q]."""
     device = next(model.parameters()).device
     r, viewpoints = r.to(device), torch.as_tensor(viewpoints, device=device)
@@ -50,7 +50,9 @@ def information_gain(model: GQN, r: Tensor, viewpoints: np.ndarray | Tensor, num
     return torch.cat(gains, dim=1).double().cpu().numpy()
 
 
-def gain_over_maze(model: GQN, r: Tensor, grid: PoseGrid, num_samples: int, headings: str = "mean") -> np.ndarray:
+def gain_over_maze(
+    model: SceneModel, r: Tensor, grid: PoseGrid, num_samples: int, headings: str = "mean"
+) -> np.ndarray:
     """Returns the predicted information gain at every place of a maze, nats, float64 [S, S], NaN where none can stand.
 
     Args:
@@ -69,7 +71,7 @@ def gain_over_maze(model: GQN, r: Tensor, grid: PoseGrid, num_samples: int, head
 
 @torch.inference_mode()
 def gains_and_errors(
-    model: GQN, psi: Tensor, queries: Views, counts: Sequence[int], num_samples: int, progress: bool = True
+    model: SceneModel, psi: Tensor, queries: Views, counts: Sequence[int], num_samples: int, progress: bool = True
 ) -> GainsAndErrors:
     """Measures the same queries of each maze after more and more views.
 
@@ -92,7 +94,7 @@ def gains_and_errors(
         for index, count in enumerate(counts):
             r = psi[part, :count].sum(dim=1).to(device)
             gains[part, index] = information_gain(model, r, viewpoints, num_samples)
-            drawn = model.generate(r, viewpoints, sample=False).mean.unflatten(0, truth.shape[:2])
+            drawn = model.draw(r, viewpoints, sample=False)
             errors[part, index] = (drawn - truth).square().mean(dim=(-3, -2, -1)).double().cpu().numpy()
     return GainsAndErrors(counts, gains, errors)
 

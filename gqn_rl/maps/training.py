@@ -21,10 +21,13 @@ from gqn_rl.checkpoint import load_map_decoder, save_model
 from gqn_rl.maps.evaluation import MapJudge, evaluate_maps
 from gqn_rl.maps.figures import draw_sheet
 from gqn_rl.maps.mazes import EncodedMazes
+from gqn_rl.models.likelihood import gaussian_bound
 from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.models.protocols import Bound
 from gqn_rl.progress import tqdm
 from gqn_rl.representation import find_encoder
 from gqn_rl.runlog import Every, RunLog
+from gqn_rl.views import prepare_images
 
 MAP_FILE, SHEET_FILE = "map.safetensors", "sheet.png"
 """Files of a run's folder: the decoder, written when it is finished, and what it draws of held-out mazes."""
@@ -173,6 +176,14 @@ def load_map_for(path: str | pathlib.Path, encoder: str | pathlib.Path) -> tuple
     return decoder, metadata
 
 
+def decoder_bound(decoder: MapDecoder, r: Tensor, maps: Tensor, *, sigma: float, latents: bool) -> Bound:
+    """Returns the ELBO's terms of maps uint8 [B, H, W, 3]; without `latents` z is the prior's mean, without KL."""
+    if latents:
+        return decoder.bound(r, maps, sigma=sigma)
+    none = torch.zeros(len(r), 1, device=r.device)
+    return gaussian_bound(decoder.mean(r)[:, None], prepare_images(maps)[:, None], none, sigma)
+
+
 def _update(
     decoder: MapDecoder, optimizer: torch.optim.Optimizer, settings: MapSettings, step: int, r: Tensor, maps: Tensor
 ) -> dict[str, Tensor | float]:
@@ -182,11 +193,12 @@ def _update(
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    loss, terms = decoder.loss(r, maps, sigma=settings.sigma, latents=done >= 0.5)
+    bound = decoder_bound(decoder, r, maps, sigma=settings.sigma, latents=done >= 0.5)
+    loss = (bound.nll + bound.kl).mean()
     loss.backward()
     nn.utils.clip_grad_norm_(decoder.parameters(), settings.grad_clip_norm)
     optimizer.step()
-    return {"mse": terms["mse"], "kl": terms["kl"], "lr": lr}
+    return {"mse": bound.mse.mean().detach(), "kl": bound.kl.mean().detach(), "lr": lr}
 
 
 def _finite(name: str, value: Tensor | float, step: int) -> float:

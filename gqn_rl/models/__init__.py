@@ -1,40 +1,35 @@
-"""Scene models: networks that encode views into r and predict other views from it; they know nothing of worlds."""
+"""Scene models: networks that encode views into r and predict other views from it; they know nothing of worlds.
+
+A scene model is a representation (what r is, and how a query sees it) times an image density p(x | v, r).
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from gqn_rl.models.gqn import GQN
+from gqn_rl.models.config import SceneFacts, SceneModelConfig
+from gqn_rl.models.densities import draw, vae  # noqa: F401 (they register themselves)
+from gqn_rl.models.registry import DENSITIES, REPRESENTATIONS, register_density, register_representation
+from gqn_rl.models.representations import code, ground_plan, plain, points  # noqa: F401
 from gqn_rl.models.scene_model import SceneModel
-from gqn_rl.models.vae import VAE
 
-MODELS: dict[str, type[SceneModel]] = {"gqn": GQN, "vae": VAE}
-"""Scene models by name."""
+__all__ = [
+    "DENSITIES",
+    "REPRESENTATIONS",
+    "SceneFacts",
+    "SceneModel",
+    "SceneModelConfig",
+    "build_model",
+    "register_density",
+    "register_representation",
+]
 
 
-def build_model(name: str, **sizes: Any) -> SceneModel:
-    """Returns the scene model called `name` with the given sizes.
+def build_model(config: SceneModelConfig | Mapping[str, Any]) -> SceneModel:
+    """Returns the untrained scene model of a config, or of plain settings as `SceneModelConfig.to_json` has them.
 
     Raises:
-        ValueError: for an unknown name or size; lists the known names.
+        ValueError: for an unknown kind or setting, or for parts that do not fit each other.
     """
-    if name not in MODELS:
-        raise ValueError(f"`model.name` must be one of {sorted(MODELS)}, got {name!r}.")
-    try:
-        return MODELS[name](**sizes)
-    except TypeError as error:
-        raise ValueError(f"`model` {name!r} does not take these sizes: {error}.") from error
-
-
-def fit_settings(scene_settings: Mapping[str, Any], name: str, **sizes: Any) -> dict[str, Any]:
-    """Returns what `build_model` takes: name, sizes, and what follows from the scene where the model has use for it.
-
-    Args:
-        scene_settings: sizes that follow from the scene, such as the cameras' field of view; `sizes` come first.
-        name: of the model; an unknown one is left for `build_model` to refuse.
-        **sizes: of the model.
-    """
-    known = set(inspect.signature(MODELS[name]).parameters) if name in MODELS else set()
-    return {"name": name, **{key: value for key, value in scene_settings.items() if key in known}, **sizes}
+    return SceneModel(config if isinstance(config, SceneModelConfig) else SceneModelConfig.from_json(config))

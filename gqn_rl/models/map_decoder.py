@@ -2,113 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gqn_rl.models.generator import Generator
-from gqn_rl.models.gqn import negative_elbo
-from gqn_rl.models.ground_plan import PlanFromAbove
+from gqn_rl.models.config import SceneFacts, make
+from gqn_rl.models.densities.draw import Draw
+from gqn_rl.models.densities.steps import DrawConfig
+from gqn_rl.models.protocols import Bound, Condition, ConditionShape
+from gqn_rl.models.representations.ground_plan import PlanFromAbove
 from gqn_rl.views import prepare_images
+
+
+@dataclasses.dataclass(frozen=True)
+class MapDecoderConfig:
+    """What a map decoder is made of.
+
+    Attributes:
+        scene: size of the map, and the camera that looks at the scene from above.
+        representation_shape: shape of r.
+        viewpoint: where the map is seen from, 7 numbers.
+        r_is_plan: whether r is a plan of the ground that this camera sees (`ground_plan.py`).
+        density: of the maps.
+    """
+
+    scene: SceneFacts
+    representation_shape: tuple[int, ...]
+    viewpoint: tuple[float, ...]
+    r_is_plan: bool
+    density: DrawConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values: what `from_json` takes."""
+        return dataclasses.asdict(self, dict_factory=_plain)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> MapDecoderConfig:
+        """Returns the config of plain values.
+
+        Raises:
+            ValueError: for an unknown or missing setting.
+        """
+        parts = dict(settings)
+        for name, kind in (("scene", SceneFacts), ("density", DrawConfig)):
+            parts[name] = make(kind, parts.get(name) or {}, name)
+        return make(cls, parts, "map decoder")
 
 
 class MapDecoder(nn.Module):
     """A second generator for one viewpoint, high above the scene, that no picture of pretraining was taken from.
 
     No gradient reaches r: the map is read out of what other views left in it (Eslami, Rezende et al. 2018, mazes).
-
-    Args:
-        representation_shape: shape of r.
-        viewpoint: where the map is seen from, 7 numbers.
-        fovy_deg: vertical field of view of the map's camera.
-        ray_depths_m: nearest and farthest distance from that camera at which things stand.
-        ray_wavelengths_m: of the sines and cosines by which places are known.
-        image_size: H = W of the map.
-        num_steps, hidden_channels, latent_channels, canvas_channels, kernel_size, downsample: as in `GQN`; the steps
-            share their weights.
-        r_is_plan: whether r is a plan of the ground that this camera sees (`ground_plan.py`).
     """
 
     viewpoint: Tensor
 
-    def __init__(
-        self,
-        representation_shape: Sequence[int],
-        viewpoint: Sequence[float],
-        fovy_deg: float,
-        ray_depths_m: Sequence[float],
-        ray_wavelengths_m: Sequence[float],
-        image_size: int = 64,
-        num_steps: int = 4,
-        hidden_channels: int = 64,
-        latent_channels: int = 4,
-        canvas_channels: int = 16,
-        kernel_size: int = 3,
-        downsample: int = 8,
-        r_is_plan: bool = False,
-    ):
+    def __init__(self, config: MapDecoderConfig):
         super().__init__()
-        self.config: dict[str, Any] = {
-            "representation_shape": list(representation_shape),
-            "viewpoint": list(viewpoint),
-            "fovy_deg": fovy_deg,
-            "ray_depths_m": list(ray_depths_m),
-            "ray_wavelengths_m": list(ray_wavelengths_m),
-            "image_size": image_size,
-            "num_steps": num_steps,
-            "hidden_channels": hidden_channels,
-            "latent_channels": latent_channels,
-            "canvas_channels": canvas_channels,
-            "kernel_size": kernel_size,
-            "downsample": downsample,
-            "r_is_plan": r_is_plan,
-        }
-        self.image_size, self.representation_shape = image_size, tuple(representation_shape)
-        self.register_buffer("viewpoint", torch.tensor(list(viewpoint), dtype=torch.float32), persistent=False)
+        self.config, self.image_size = config, config.scene.image_size
+        self.representation_shape = shape = tuple(config.representation_shape)
+        viewpoint = torch.tensor(list(config.viewpoint), dtype=torch.float32)
+        self.register_buffer("viewpoint", viewpoint, persistent=False)
         self.plan: PlanFromAbove | None = None
-        if r_is_plan:
-            r_channels, plan_size, _ = self.representation_shape
-            self.plan = PlanFromAbove(r_channels, plan_size, image_size // downsample, hidden_channels)
-        self.generator = Generator(
-            image_size,
-            self.representation_shape if self.plan is None else self.plan.shape,
-            len(viewpoint),
-            num_steps,
-            True,
-            hidden_channels,
-            latent_channels,
-            canvas_channels,
-            kernel_size,
-            downsample,
-            "zeros" if r_is_plan else "rays",
-            fovy_deg,
-            (ray_depths_m[0], ray_depths_m[1]),
-            ray_wavelengths_m,
-        )
+        if config.r_is_plan:
+            side = self.image_size // config.density.downsample
+            self.plan = PlanFromAbove(shape, (config.density.hidden_channels, side, side))
+            shape = self.plan.shape
+        condition = ConditionShape(shape, len(config.viewpoint), projected=config.r_is_plan)
+        self.density = Draw(config.density, condition, config.scene)
 
-    def loss(self, r: Tensor, maps: Tensor, *, sigma: float, latents: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the negative ELBO in nats per map, and its terms "nll", "kl" and "mse" without gradient.
+    def bound(self, r: Tensor, maps: Tensor, *, sigma: float) -> Bound:
+        """Returns the ELBO's terms of maps uint8 [B, H, W, 3], given r [B, *representation_shape], nats a map."""
+        return self.density.bound(self._condition(r.detach()), prepare_images(maps)[:, None], sigma=sigma)
 
-        Args:
-            r: representations [B, *representation_shape].
-            maps: uint8 [B, H, W, 3].
-            sigma: standard deviation of the pixels' normal distribution, pixels in [0, 1].
-            latents: False leaves the posterior out: z at the prior's mean, no KL.
-        """
-        pictures, viewpoints, generator = prepare_images(maps), self.viewpoint.expand(len(r), -1), self.generator
-        seen = self._seen(r.detach())
-        drawing = (
-            generator.infer(seen, viewpoints, pictures)
-            if latents
-            else generator.generate(seen, viewpoints, sample=False)
-        )
-        return negative_elbo(drawing.mean, pictures, drawing.kl.mean(), sigma)
+    def mean(self, r: Tensor) -> Tensor:
+        """Draws maps with every latent at its prior's mean: float32 [B, 3, H, W], about [0, 1]; r gets no gradient."""
+        return self.density.mean(self._condition(r.detach()))[:, 0]
 
     def draw(self, r: Tensor, sample: bool = False) -> Tensor:
         """Draws maps from the prior, from its mean or from samples of it: float32 [B, 3, H, W], about [0, 1]."""
-        return self.generator.generate(self._seen(r), self.viewpoint.expand(len(r), -1), sample).mean
+        c = self._condition(r)
+        return (self.density.sample(c) if sample else self.density.mean(c))[:, 0]
 
-    def _seen(self, r: Tensor) -> Tensor:
-        return r if self.plan is None else self.plan(r)
+    def _condition(self, r: Tensor) -> Condition:
+        seen = r if self.plan is None else self.plan(r)
+        return Condition(self.viewpoint.expand(len(r), 1, -1), seen[:, None])
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}

@@ -1,8 +1,9 @@
 """Pretrains a scene model on pictures of random scenes; makes the pictures first when there are none.
 
 python -m gqn_rl.pretrain env=jaco                                # continues when it was interrupted
-python -m gqn_rl.pretrain model=gqn_paper train.batch_size=16
-python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 model=gqn_quick
+python -m gqn_rl.pretrain recipe=gqn_paper train.batch_size=16
+python -m gqn_rl.pretrain recipe=gqn_points model/density=cvae_standard   # another p(x | v, r) on the same r
+python -m gqn_rl.pretrain env=gymnasium env.id=Reacher-v5 recipe=gqn_quick
 python -m gqn_rl.pretrain env=imported env.dataset=jaco           # what gqn_rl.import_dataset made
 python -m gqn_rl.pretrain data.root=data/mine data.num_scenes=50000 run_dir=runs/pretrain/mine
 python -m gqn_rl.pretrain init_from=jaco model.detail_channels=24 run_dir=…   # the encoder that ships learns on
@@ -25,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.envs import make_scene
 from gqn_rl.locks import sole_writer
-from gqn_rl.models import build_model, fit_settings
+from gqn_rl.models import build_model
 from gqn_rl.pretrain import resume
-from gqn_rl.pretrain.data import make_when_missing, open_splits
+from gqn_rl.pretrain.data import make_when_missing, open_splits, scene_of
 from gqn_rl.pretrain.hardware import join_workers
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.objectives import make_objective
 from gqn_rl.pretrain.origin import begin_from
 from gqn_rl.pretrain.settings import TrainSettings
 
@@ -42,8 +44,10 @@ PROBE = re.compile(r"probe/(.+)_R2_1view")
 def main(cfg: DictConfig) -> None:
     """Makes data, builds the model, trains."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    settings = TrainSettings(seed=cfg.seed, **cfg.train)
+    settings = TrainSettings(**cfg.train)
     env: Any = OmegaConf.to_container(cfg.env, resolve=True)
+    parts: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    objective = make_objective(cfg.objective)
     name, scene = env["name"], env["scene"]  # imported data have no scene
     with join_workers(cfg.device) as workers, run_folder(cfg, settings.checkpoint_every, workers.is_main):
         if workers.is_main:
@@ -55,16 +59,15 @@ def main(cfg: DictConfig) -> None:
             cfg.data.root, scene_name=name, image_size=size, verify=workers.is_main, scene_settings=scene
         )
         torch.manual_seed(cfg.seed)
-        sizes = dataset.manifest["scene_facts"].get("model_settings", {}) | env["model"]
-        model = build_model(**fit_settings(sizes, **cfg.model, image_size=dataset.image_size))
+        facts = scene_of(dataset.manifest, cfg.data.root, env.get("model") or {}, parts["scene"])
+        model = build_model(parts | {"scene": facts})
         earlier = begin_from(model, cfg.init_from) if cfg.init_from else []
 
         def on_begin() -> None:
             if workers.is_main:
                 write_run_header(cfg.run_dir, cfg)
-                print(
-                    f"Training {cfg.model.name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}."
-                )
+                name = described(parts)
+                print(f"Training {name} on {dataset.num_scenes} scenes of {cfg.data.root}, into {cfg.run_dir}.")
 
         metrics = train(
             model,
@@ -75,6 +78,7 @@ def main(cfg: DictConfig) -> None:
             earlier=earlier,
             workers=workers,
             on_begin=on_begin,
+            objective=objective,
         )
         if workers.is_main:
             print(summary(metrics, cfg.run_dir))
@@ -91,6 +95,11 @@ def run_folder(cfg: DictConfig, checkpoint_every: int, is_main: bool) -> Iterato
             resume.delete_run(pathlib.Path(cfg.run_dir))
         resume.refuse_rows(pathlib.Path(cfg.run_dir), checkpoint_every)
         yield
+
+
+def described(parts: dict[str, Any]) -> str:
+    """Returns a model in words: its representation and its density."""
+    return f"{parts['representation']['kind']} × {parts['density']['kind']}"
 
 
 def summary(metrics: dict[str, float], run_dir: str) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
+from gqn_rl.models.readout import Readout
 from gqn_rl.pretrain import metrics, probes
 from gqn_rl.representation import read
 from gqn_rl.views import Views, prepare_images
@@ -92,7 +93,7 @@ def evaluate_representation(
     Returns:
         A summary (`r/…` and `probe/<thing>_R2_<k>view`), and `<entry>_<k>view` for every entry of the state.
     """
-    sizes = context_sizes(train)
+    sizes, readout = context_sizes(train), Readout(model.geometry)
     num_train, num_heldout = min(num_scenes, train.num_scenes), min(-(-num_scenes // 4), heldout.num_scenes)
     psi_train, psi_heldout = (
         encode_scenes(model, dataset, count, max(sizes), device, pool=True)
@@ -102,9 +103,9 @@ def evaluate_representation(
     entries: dict[str, float] = {}
     for size in sizes if train.state_names else ():
         r2 = probes.probe_r2(
-            read(model.reading, psi_train[:, :size].sum(axis=1)),
+            read(readout, psi_train[:, :size].sum(axis=1)),
             train.states[:num_train],
-            read(model.reading, psi_heldout[:, :size].sum(axis=1)),
+            read(readout, psi_heldout[:, :size].sum(axis=1)),
             heldout.states[:num_heldout],
         )
         groups = probes.group_means(train.state_names, r2)
@@ -144,11 +145,11 @@ def _judge(model: SceneModel, context: Views, query: Views) -> dict[str, torch.T
     truth = prepare_images(query.images)[:, 0]  # [N, 3, H, W]
     predicted = model.predict(context, query.viewpoints)[:, 0].float()
     prior_mean = model.predict(context, query.viewpoints, sample=False)[:, 0].float()
-    _, terms = model.loss(context, query, sigma=metrics.FIXED_SIGMA)
+    kl = model.bound(context, query, sigma=metrics.FIXED_SIGMA).kl.float().cpu()
     reconstruction = model.reconstruct(context, query)[:, 0].float()
     return {
         **_compare(predicted, truth),
-        KL: terms["kl"].float().cpu().expand(len(truth)),
+        KL: kl,
         f"prior_mean_{MSE}": metrics.mean_squared_error(prior_mean, truth).cpu(),
         **{f"reconstruction_{name}": value for name, value in _compare(reconstruction, truth).items()},
     }

@@ -47,7 +47,7 @@ def export_encoder(
     """
     num_scenes = min(STATISTICS_SCENES, train.num_scenes)
     num_views = min(STATISTICS_VIEWS, train.views_per_scene)
-    statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.reading)
+    statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.geometry)
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
     if earlier:
         metadata["earlier"] = list(earlier)

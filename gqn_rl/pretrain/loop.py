@@ -13,10 +13,11 @@ from gqn_rl.interrupts import StopRequest
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
+from gqn_rl.pretrain.objectives import Objective
 from gqn_rl.pretrain.report import Report
 from gqn_rl.pretrain.resume_checks import begun_with, check_begun_with
 from gqn_rl.pretrain.settings import TrainSettings
-from gqn_rl.pretrain.trainer import Trainer
+from gqn_rl.pretrain.trainer import FORMAT, Trainer
 from gqn_rl.progress import tqdm
 from gqn_rl.runlog import Every
 
@@ -31,6 +32,7 @@ def train(
     earlier: Sequence[dict[str, Any]] = (),
     workers: Workers | None = None,
     show_progress: bool = True,
+    objective: Objective | None = None,
     on_begin: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Trains `model` until `settings.total_steps`, going on from the newest resume file in `run_dir`.
@@ -44,6 +46,7 @@ def train(
         earlier: trainings that are in the weights already, for the encoder's file; see `origin.begin_from`.
         workers: this process among several; alone on the CPU when None.
         show_progress: draw a progress bar.
+        objective: what is minimised; the ELBO when None.
         on_begin: called once when it is known that the run can go on, before anything is written.
 
     Returns:
@@ -57,10 +60,12 @@ def train(
     """
     run_dir, workers = pathlib.Path(run_dir), workers or Workers()
     _check_fit(model, dataset, settings)
-    trainer = Trainer(model, settings, workers)
+    trainer = Trainer(model, settings, workers, objective)
     if workers.is_main:
         resume.clear_old(run_dir)
     if (state := resume.load_newest(run_dir)) is not None:
+        if state.get("format") != FORMAT and state["step"] >= settings.total_steps:
+            return {}  # an older version finished it
         check_begun_with(run_dir, state, begun_with(settings, dataset.manifest))
         _check_origin(state, earlier, run_dir)
         trainer.restore(state)

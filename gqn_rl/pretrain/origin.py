@@ -6,9 +6,10 @@ from typing import Any
 
 from gqn_rl.checkpoint import load_model
 from gqn_rl.models import SceneModel
+from gqn_rl.models.config import check_same_camera
 from gqn_rl.representation import find_encoder
 
-_ENCODER = "encoder."
+_ENCODER = "representation.encoder."
 """How the names of ψ's weights begin."""
 
 
@@ -30,11 +31,22 @@ def begin_from(model: SceneModel, path_or_name: str) -> list[dict[str, Any]]:
     weights, own = trained.state_dict(), model.state_dict()
     fits = all(name in own and own[name].shape == value.shape for name, value in weights.items())
     whole = all(name in weights for name in own if name.startswith(_ENCODER))
-    if type(trained) is not type(model) or not (fits and whole):
-        other = {key: value for key, value in trained.config.items() if model.config.get(key) != value}
+    check_same_camera(model.config.scene, trained.config.scene, str(path))
+    if not (fits and whole):
         raise ValueError(
-            f"`init_from` must be an encoder of the model that is to be trained, but `{path}` holds a "
-            f"{facts['model']['name']} with {other or 'the same settings'}; choose model= and its settings like that."
+            f"`init_from` must be an encoder of the model that is to be trained, but `{path}` holds one with "
+            f"{_differences(trained, model) or 'the same settings'}; choose model= and its settings like that."
         )
     model.load_state_dict(own | weights)
     return [*facts.get("earlier", []), {"step": facts["step"], "dataset": facts["dataset"]}]
+
+
+def _differences(trained: SceneModel, model: SceneModel) -> dict[str, Any]:
+    """Returns the settings of a trained model that another one does not have, by `part.name`."""
+    here, there = model.config.to_json(), trained.config.to_json()
+    return {
+        f"{part}.{name}": value
+        for part, settings in there.items()
+        for name, value in settings.items()
+        if here[part].get(name) != value
+    }

@@ -18,6 +18,7 @@ from torch import nn
 from gqn_rl.dataset import MultiViewDataset, draw_batch, prefetch
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.models import SceneModel
+from gqn_rl.models.readout import Readout
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.schedules import linear
@@ -72,8 +73,7 @@ class Regression(nn.Module):
         return self.head(self._said(psi, views.viewpoints.flatten(0, 1)))
 
     def _said(self, psi: torch.Tensor, viewpoints: torch.Tensor) -> torch.Tensor:
-        reading = self.model.reading
-        return (psi if reading is None else reading(psi, viewpoints, reading.frames[0])).flatten(1)
+        return Readout(self.model.geometry)(psi, viewpoints).flatten(1)
 
 
 def train_supervised(

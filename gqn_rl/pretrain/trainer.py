@@ -9,17 +9,18 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gqn_rl.checkpoint import model_settings
 from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
-from gqn_rl.models import SceneModel, build_model
-from gqn_rl.models.gqn import GQN
+from gqn_rl.models import SceneModel
 from gqn_rl.pretrain import schedules
 from gqn_rl.pretrain.hardware import Workers, uses_bf16
 from gqn_rl.pretrain.metrics import nll_floor
+from gqn_rl.pretrain.objectives import Elbo, Objective, Phase, Terms
 from gqn_rl.pretrain.resume_checks import load_optimizer, load_sums, load_weights
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.views import Views
 
+FORMAT = 2
+"""Of resume files: 1 had weights by other names."""
 _SUMMED = ("loss", "excess_nll", "kl", "mse", "gradient_norm")
 """What is summed on the device between two logged rows, so that no step waits for the device."""
 
@@ -33,21 +34,25 @@ class Trainer:
         best: lowest score of an evaluation so far.
     """
 
-    def __init__(self, model: SceneModel, settings: TrainSettings, workers: Workers):
+    def __init__(
+        self, model: SceneModel, settings: TrainSettings, workers: Workers, objective: Objective | None = None
+    ):
         self.settings, self.workers, self.device = settings, workers, workers.device
         self.model = model.to(self.device)
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.recompute_steps:
-            if not isinstance(model, GQN):
-                raise ValueError("`recompute_steps` must be 0 for models other than the GQN, which alone has steps.")
-            model.generator.recompute_steps = settings.recompute_steps
+            model.recompute_steps = settings.recompute_steps
         self.step = 0
         self.best = math.inf
         self._bf16 = uses_bf16(settings.precision, self.device)
         self._floor_values = 3 * model.image_size**2
-        self._optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
-        self._objective = _wrap(_Objective(self.model), settings, workers)
+        self._objective = objective or Elbo()
+        self._optimizers = {
+            name: torch.optim.Adam(weights, lr=settings.lr, fused=True)
+            for name, weights in self._objective.parameters(model).items()
+        }
+        self._loss = _wrap(_Loss(self.model, self._objective), settings, workers)
         self._reset_sums()
 
     def draw(self, dataset: MultiViewDataset, step: int) -> Batch:
@@ -67,22 +72,30 @@ class Trainer:
         )
 
     def update(self, batch: Batch) -> None:
-        """Makes one step of Adam on `batch`; its noise depends on seed, step and rank alone."""
+        """Makes one step of Adam on `batch` in every phase; its noise depends on seed, step and rank alone."""
         settings, step = self.settings, self.step
-        sigma, latents = schedules.pixel_sigma(settings, step), schedules.curriculum(settings, step).latents
+        latents = schedules.curriculum(settings, step).latents
         torch.manual_seed(schedules.noise_seed(settings.seed, step, self.workers.rank))
-        for group in self._optimizer.param_groups:
-            group["lr"] = schedules.learning_rate(settings, step)
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            loss, terms = self._objective(self._to_device(batch.context), self._to_device(batch.query), sigma, latents)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip_norm or math.inf)
-        self._optimizer.step()
-        excess = terms["nll"] - nll_floor(self._floor_values, sigma)
-        self._sums += torch.stack([loss.detach(), excess, terms["kl"], terms["mse"], norm]).double()
+        context, query = self._to_device(batch.context), self._to_device(batch.query)
+        for phase in self._objective.phases(step, latents):
+            self._make(phase, context, query)
         self._num_summed += 1
         self.step += 1
+
+    def _make(self, phase: Phase, context: Views, query: Views) -> None:
+        """Makes one phase of a step: loss, gradient, step of its optimiser."""
+        optimizer, sigma = self._optimizers[phase.optimiser], schedules.pixel_sigma(self.settings, self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = schedules.learning_rate(self.settings, self.step)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            loss, terms = self._loss(context, query, sigma, phase)
+        loss.backward()
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        norm = nn.utils.clip_grad_norm_(weights, self.settings.grad_clip_norm or math.inf)
+        optimizer.step()
+        excess = terms["nll"] - nll_floor(self._floor_values, sigma)
+        self._sums += torch.stack([loss.detach(), excess, terms["kl"], terms["mse"], norm]).double()
 
     def _to_device(self, views: Views) -> Views:
         """Moves views; contiguous, because a compiled objective is compiled anew for other strides."""
@@ -107,9 +120,10 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Returns everything that `restore` needs, as tensors and plain values."""
         return {
+            "format": FORMAT,
             "model": self.model.state_dict(),
-            "model_settings": model_settings(self.model),
-            "optimizer": self._optimizer.state_dict(),
+            "model_settings": self.model.config.to_json(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "step": self.step,
             "best": self.best,
             "sums": self._sums,
@@ -117,16 +131,25 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to a state; the model must have the same sizes."""
-        with torch.device("meta"):  # sizes out of a file may be those of a model that fits into no memory
-            then = build_model(**state["model_settings"])  # settings that came later have the values that were meant
-        if model_settings(then) != model_settings(self.model):
+        """Goes back to a state; the model must have the same sizes.
+
+        Raises:
+            ValueError: it has others, or the state is of another version's format.
+        """
+        if state.get("format") != FORMAT:
             raise ValueError(
-                f"`model` differs from the run's ({state['model_settings']}, got {model_settings(self.model)}); "
+                f"The resume file of step {state['step']} is of format {state.get('format', 1)}, which this version "
+                f"cannot go on from (it writes format {FORMAT}); finish the run with the version that began it, or "
                 "choose another `run_dir`."
             )
+        now = self.model.config.to_json()
+        if state["model_settings"] != now:
+            raise ValueError(
+                f"`model` differs from the run's ({state['model_settings']}, got {now}); choose another `run_dir`."
+            )
         load_weights(self.model, state)
-        load_optimizer(self._optimizer, state.get("optimizer"), state)
+        for name, optimizer in self._optimizers.items():
+            load_optimizer(optimizer, state.get("optimizers", {}).get(name), state)
         self.step, self.best = state["step"], state["best"]
         self._num_summed = state["num_summed"]
         self._sums.copy_(load_sums(state, self._sums))
@@ -136,17 +159,15 @@ class Trainer:
         self._num_summed = 0
 
 
-class _Objective(nn.Module):
+class _Loss(nn.Module):
     """The loss as a forward pass, so that DistributedDataParallel and torch.compile see it."""
 
-    def __init__(self, model: SceneModel):
+    def __init__(self, model: SceneModel, objective: Objective):
         super().__init__()
-        self.model = model
+        self.model, self.objective = model, objective
 
-    def forward(
-        self, context: Views, query: Views, sigma: float, latents: bool
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return self.model.loss(context, query, sigma=sigma, latents=latents)
+    def forward(self, context: Views, query: Views, sigma: float, phase: Phase) -> tuple[torch.Tensor, Terms]:
+        return self.objective.loss(self.model, context, query, phase=phase, sigma=sigma)
 
 
 def _wrap(objective: nn.Module, settings: TrainSettings, workers: Workers) -> nn.Module:

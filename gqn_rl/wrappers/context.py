@@ -26,7 +26,7 @@ _NO_VIEW = np.zeros((1, VIEWPOINT_SIZE), np.float32)
 class Encoder(Protocol):
     """What the wrappers ask of an encoder; `gqn_rl.load_encoder` returns one.
 
-    An encoder whose sums over views are to be read in a way of their own has `reading` too.
+    An encoder whose sums over views are to be read in a way of their own has a `readout` too.
     """
 
     image_size: int
@@ -112,7 +112,7 @@ class RepresentationMap:
         self._viewpoint = None if viewpoint is None else as_viewpoint(viewpoint)
         self._handed_on = [VIEWPOINT] * include_viewpoint + list(keep)
         shape = tuple(self.encoder.representation_shape)
-        said = read(getattr(self.encoder, "reading", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame)
+        said = read(getattr(self.encoder, "readout", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame)
         spaces = {VIEWPOINT: viewpoint_space(), **parts}
         self.observation_space = gym.spaces.Dict(
             {REPRESENTATION: gym.spaces.Box(-np.inf, np.inf, said.shape[1:], np.float32)}
@@ -161,7 +161,7 @@ class RepresentationMap:
         return self.encoder.encode_views(images, np.ascontiguousarray(parts[VIEWPOINT], np.float32))
 
     def _observation(self, parts: Mapping[str, np.ndarray], r: np.ndarray) -> dict[str, np.ndarray]:
-        r = read(getattr(self.encoder, "reading", None), r, parts[VIEWPOINT], self._frame)
+        r = read(getattr(self.encoder, "readout", None), r, parts[VIEWPOINT], self._frame)
         return {REPRESENTATION: r} | {key: parts[key] for key in self._handed_on}
 
     def _named(self, batch: Any) -> dict[str, np.ndarray]:
@@ -181,8 +181,8 @@ def _frame_of(encoder: Encoder, frame: Frame | None) -> Frame:
     """Returns the frame to read r in."""
     if frame not in (None, *FRAMES):
         raise ValueError(f"`frame` must be null or one of {list(FRAMES)}, got {frame!r}.")
-    reading = getattr(encoder, "reading", None)
-    known: tuple[Frame, ...] = ("world",) if reading is None else reading.frames
+    readout = getattr(encoder, "readout", None)
+    known: tuple[Frame, ...] = ("world",) if readout is None else readout.frames
     if frame not in (None, *known):
         raise ValueError("`frame` 'camera' needs an encoder whose r has a geometry (plan, points); leave `frame` out.")
     return frame or known[0]

@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from gqn_rl.agents.networks.shift import RandomShift
-from gqn_rl.models.scene_model import Reading
+from gqn_rl.checkpoint.upgrades import weight_1_to_2
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
 
@@ -40,8 +40,10 @@ class GQNExtractor(BaseFeaturesExtractor):
         if given != (3, size, size):
             raise ValueError(f"`encoder` reads pictures of {size}x{size} pixels, but the observation has {given}.")
         nothing = torch.zeros(1, *encoder.representation_shape), torch.zeros(1, VIEWPOINT_SIZE)
-        super().__init__(observation_space, features_dim=_said(encoder.reading, *nothing).shape[1] + VIEWPOINT_SIZE)
-        self.psi, self._reading = copy.deepcopy(encoder.module).requires_grad_(not freeze), encoder.reading
+        super().__init__(observation_space, features_dim=encoder.readout(*nothing).flatten(1).shape[1] + VIEWPOINT_SIZE)
+        self.psi = copy.deepcopy(encoder.module).requires_grad_(not freeze)
+        self.readout = copy.deepcopy(encoder.readout)
+        self._register_load_state_dict_pre_hook(_upgrade)
         self.shift = RandomShift(shift)
 
     def apply(self, fn: Any) -> Self:
@@ -52,9 +54,13 @@ class GQNExtractor(BaseFeaturesExtractor):
         """Maps "image" float [N, 3, H, W] in [0, 1] and "viewpoint" [N, 7] to features [N, features_dim]."""
         viewpoints = observations[VIEWPOINT].float()
         views = Views(restore_images(self.shift(observations[IMAGE]))[:, None], viewpoints[:, None])
-        return torch.cat([_said(self._reading, self.psi(views).flatten(0, 1), viewpoints), viewpoints], dim=1)
+        return torch.cat([self.readout(self.psi(views).flatten(0, 1), viewpoints).flatten(1), viewpoints], dim=1)
 
 
-def _said(reading: Reading | None, psi: torch.Tensor, viewpoints: torch.Tensor) -> torch.Tensor:
-    """Returns what views say, flat: [N, ...] → [N, D]."""
-    return (psi if reading is None else reading(psi, viewpoints, reading.frames[0])).flatten(1)
+def _upgrade(state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Gives weights of a policy that was saved with a model of format 1 their present names, in place."""
+    before = f"{prefix}psi.model."
+    for name in [name for name in state if name.startswith(before)]:
+        state[before + weight_1_to_2(name.removeprefix(before))] = state.pop(name)
+    for name in ("mean", "std"):  # of the readout, which the encoder's file has
+        state.pop(f"{prefix}psi.{name}", None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gqn_rl.agents.networks.rays import RAY_CHANNELS, plucker_rays
 from gqn_rl.agents.networks.shift import RandomShift
 from gqn_rl.agents.networks.trunks import TRUNKS
-from gqn_rl.models.encoders import centre
+from gqn_rl.models.layers import centre
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE
 
 

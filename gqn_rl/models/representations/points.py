@@ -16,10 +16,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gqn_rl.models.config import SceneFacts
+from gqn_rl.models.layers import centre, exact
+from gqn_rl.models.protocols import Condition, ConditionShape, Representation
+from gqn_rl.models.registry import register_representation
+
 POINT_ENTRIES = 4
 """Entries of r for each point: sureness, and x, y, z in metres times sureness."""
 _DOUBT = 1e-3
 _NEAREST_M = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class PointsConfig:
+    """Settings of the representation "points".
+
+    Attributes:
+        r_channels: entries of r: 4 a point, 1 that counts views, and a vector of the rest.
+        num_points: K.
+        detail_channels: of the maps by which points draw onto the picture itself (`PointDetail`); 0: they do not.
+        channels: of the map that a query sees.
+        downsample: pixels on a side of one of its cells.
+    """
+
+    kind: str = "points"
+    r_channels: int = 225
+    num_points: int = 32
+    detail_channels: int = 0
+    channels: int = 64
+    downsample: int = 8
+
+    def __post_init__(self) -> None:
+        least = POINT_ENTRIES * self.num_points + 2
+        if self.r_channels < least:
+            raise ValueError(
+                f"`r_channels` must be at least {least} with {self.num_points} points, got {self.r_channels}."
+            )
 
 
 def camera_axes(v: Tensor) -> Tensor:
@@ -62,7 +94,7 @@ def read_points(r: Tensor, num_points: int) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class PointReading:
+class PointGeometry:
     """Reads points: their places in the world, or to the right of, above and ahead of the camera; see `read_points`."""
 
     num_points: int
@@ -70,7 +102,7 @@ class PointReading:
     standardised = True
 
     @property
-    def num_places(self) -> int:
+    def num_positions(self) -> int:
         """Metres: x, y, z of each point."""
         return 3 * self.num_points
 
@@ -80,20 +112,20 @@ class PointReading:
         if frame == "world":
             return read
         assert viewpoints is not None
-        places = read[:, : self.num_places].unflatten(1, (self.num_points, 3))
+        places = read[:, : self.num_positions].unflatten(1, (self.num_points, 3))
         seen = places_from_camera(places, viewpoints)
-        return torch.cat([seen.flatten(1), read[:, self.num_places :]], dim=1)
+        return torch.cat([seen.flatten(1), read[:, self.num_positions :]], dim=1)
 
 
 def places_from_camera(places_w: Tensor, v: Tensor) -> Tensor:
     """Turns places in the world [N, K, 3] into metres right of, above and ahead of cameras [N, 7]: [N, K, 3]."""
-    with torch.autocast(v.device.type, enabled=False):  # bfloat16 would be a centimetre off
+    with exact(v.device):  # bfloat16 would be a centimetre off
         return (places_w - v[:, None, :3]) @ camera_axes(v).transpose(1, 2)
 
 
 def places_in_world(places: Tensor, v: Tensor) -> Tensor:
     """Turns metres right of, above and ahead of cameras [N, 7] into places in the world, the inverse: [N, K, 3]."""
-    with torch.autocast(v.device.type, enabled=False):
+    with exact(v.device):
         return v[:, None, :3] + places @ camera_axes(v)
 
 
@@ -102,24 +134,15 @@ class PointEncoder(nn.Module):
 
     cells: Tensor
 
-    def __init__(
-        self,
-        image_size: int,
-        r_channels: int,
-        num_points: int,
-        fovy_deg: float,
-        depths_m: tuple[float, float],
-        features: int = 48,
-    ):
+    FEATURES = 48
+
+    def __init__(self, config: PointsConfig, scene: SceneFacts):
         super().__init__()
-        if r_channels < POINT_ENTRIES * num_points + 2:
-            least = POINT_ENTRIES * num_points + 2
-            raise ValueError(f"`r_channels` must be at least {least} with {num_points} points, got {r_channels}.")
-        self.shape = (r_channels,)
+        fovy_deg, (self.near_m, self.far_m) = scene.lens("`representation` 'points'")
+        image_size, num_points, features = scene.image_size, config.num_points, self.FEATURES
         self.num_points = num_points
-        self.vector_size = r_channels - POINT_ENTRIES * num_points - 1
+        self.vector_size = config.r_channels - POINT_ENTRIES * num_points - 1
         self.half_view = math.tan(math.radians(fovy_deg) / 2)
-        self.near_m, self.far_m = depths_m
         wide = 2 * features
         self.fine = nn.Sequential(
             *(nn.Conv2d(3, 32, 4, stride=2, padding=1), nn.ReLU()),
@@ -145,7 +168,7 @@ class PointEncoder(nn.Module):
         maps, whole = self.look(images, viewpoints)
         heat, depth, sure = self.heads(maps).float().flatten(2).unflatten(1, (3, -1)).unbind(1)  # [N, K, cells]
         heat = torch.softmax(heat, dim=-1)
-        with torch.autocast(heat.device.type, enabled=False):
+        with exact(heat.device):
             seen_at = heat @ self.cells  # [N, K, 2]
         depth = self.near_m + (self.far_m - self.near_m) * torch.sigmoid((heat * depth).sum(-1, keepdim=True))
         sure = torch.sigmoid((heat * sure).sum(-1))
@@ -158,7 +181,7 @@ class PointEncoder(nn.Module):
     def look(self, images: Tensor, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
         """Returns features of every cell [N, features, H / 4, W / 4] and of the whole picture [N, 256]."""
         place = self.place(without_heading(viewpoints))[:, :, None, None] + self.row
-        fine = torch.relu(self.fine((images - 0.5) * 4) + place)
+        fine = torch.relu(self.fine(centre(images)) + place)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         whole = self.whole(coarse)
@@ -182,22 +205,20 @@ def draw_blobs(seen_at: Tensor, log_width: Tensor, size: int) -> Tensor:
 
 
 class PointPainter(nn.Module):
-    """What those have in common who draw r's points as a query sees them, tinted by what r says beside their places.
+    """Base class: projects points into the query's view, rasterises Gaussian blobs, modulates them by the rest of r.
 
     Args:
-        r_channels: entries of r.
-        num_points: K.
+        config: settings of the representation.
+        scene: the cameras.
         channels: of what is drawn.
-        fovy_deg: the cameras' field of view.
-        depths_m: distances from the camera between which points are.
     """
 
-    def __init__(self, r_channels: int, num_points: int, channels: int, fovy_deg: float, depths_m: tuple[float, float]):
+    def __init__(self, config: PointsConfig, scene: SceneFacts, channels: int):
         super().__init__()
-        self.num_points = num_points
+        fovy_deg, (self.near_m, self.far_m) = scene.lens("`representation` 'points'")
+        self.num_points = num_points = config.num_points
         self.half_view = math.tan(math.radians(fovy_deg) / 2)
-        self.near_m, self.far_m = depths_m
-        beside = r_channels - 3 * num_points
+        beside = config.r_channels - 3 * num_points
         self.scale, self.shift = nn.Linear(beside, channels), nn.Linear(beside, channels)
 
     def see(self, r: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,31 +241,15 @@ class PointPainter(nn.Module):
         return torch.relu(drawn).contiguous(memory_format=torch.channels_last)
 
 
-class PointSight(PointPainter):
-    """What the generator is told of the points: blobs where they appear from v, and the vector, as a map.
-
-    Args:
-        r_channels: entries of r.
-        num_points: K.
-        map_size: s, side of the generator's maps.
-        out_channels: channels of the map returned.
-        fovy_deg: the cameras' field of view.
-        depths_m: distances from the camera between which points are.
-    """
+class PointProjection(PointPainter):
+    """What a query sees of the points: blobs where they appear from v, and the vector, as a map [channels, s, s]."""
 
     WIDTHS = (0.12, 0.45)
     """Standard deviations of the blobs at the beginning, in halves of the picture's side."""
 
-    def __init__(
-        self,
-        r_channels: int,
-        num_points: int,
-        map_size: int,
-        out_channels: int,
-        fovy_deg: float,
-        depths_m: tuple[float, float],
-    ):
-        super().__init__(r_channels, num_points, out_channels, fovy_deg, depths_m)
+    def __init__(self, config: PointsConfig, scene: SceneFacts):
+        super().__init__(config, scene, config.channels)
+        num_points, out_channels, map_size = config.num_points, config.channels, scene.image_size // config.downsample
         self.shape = (out_channels, map_size, map_size)
         self.log_width = nn.Parameter(torch.tensor(self.WIDTHS).log()[:, None].repeat(1, num_points))
         channels = (len(self.WIDTHS) + 1) * num_points
@@ -265,30 +270,15 @@ class PointDetail(PointPainter):
 
     A cell of the generator is eight pixels wide, and all that the likelihood can tell it of a point is how to fill
     cells. Here a point that is a pixel off costs what a pixel costs.
-
-    Args:
-        r_channels: entries of r.
-        num_points: K.
-        image_size: side of the pictures.
-        channels: of the maps between, half as large as the picture.
-        fovy_deg: the cameras' field of view.
-        depths_m: distances from the camera between which points are.
     """
 
     WIDTH = 0.06
     """Standard deviation of the blobs at the beginning, in halves of the picture's side."""
 
-    def __init__(
-        self,
-        r_channels: int,
-        num_points: int,
-        image_size: int,
-        channels: int,
-        fovy_deg: float,
-        depths_m: tuple[float, float],
-    ):
-        super().__init__(r_channels, num_points, channels, fovy_deg, depths_m)
-        self.size = image_size // 2
+    def __init__(self, config: PointsConfig, scene: SceneFacts):
+        super().__init__(config, scene, config.detail_channels)
+        num_points, channels = config.num_points, config.detail_channels
+        self.size = scene.image_size // 2
         self.log_width = nn.Parameter(torch.full((num_points,), math.log(self.WIDTH)))
         self.draw = nn.Conv2d(2 * num_points, channels, 3, padding=1)
         self.mix = nn.Conv2d(channels, channels, 3, padding=1)
@@ -303,3 +293,29 @@ class PointDetail(PointPainter):
         blobs = torch.cat([blobs, blobs * depth], dim=1).contiguous(memory_format=torch.channels_last)
         drawn = torch.relu(self.mix(self.tint(self.draw(blobs), beside)))
         return self.paint(drawn).float()
+
+
+class Points(Representation):
+    """r is made of points in the world, beside a vector; a query sees them where they appear."""
+
+    def __init__(self, config: PointsConfig, scene: SceneFacts):
+        super().__init__()
+        self.geometry = PointGeometry(config.num_points)
+        self.encoder = PointEncoder(config, scene)
+        self.projection = PointProjection(config, scene)
+        self.detail = PointDetail(config, scene) if config.detail_channels else None
+        self.shape = (config.r_channels,)
+        self.condition_shape = ConditionShape(self.projection.shape, scene.viewpoint_size, projected=True)
+
+    def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
+        """Maps float images [N, 3, H, W] and viewpoints [N, 7] to ψ, [N, r_channels]."""
+        return self.encoder(images, viewpoints)
+
+    def condition(self, r: Tensor, viewpoints: Tensor) -> Condition:
+        """Returns the points as viewpoints [B, Q, 7] see them, and what they add to the picture itself."""
+        flat, shape = viewpoints.flatten(0, 1), viewpoints.shape[:2]
+        residual = None if self.detail is None else self.detail(r, flat).unflatten(0, shape)
+        return Condition(viewpoints, self.projection(r, flat).unflatten(0, shape), residual=residual)
+
+
+register_representation(Points, PointsConfig())

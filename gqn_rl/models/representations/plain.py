@@ -7,8 +7,16 @@ where it is in the picture and how the camera is turned.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+
+from gqn_rl.models.config import SceneFacts
+from gqn_rl.models.layers import centre, strided_trunk
+from gqn_rl.models.protocols import Condition, ConditionShape, Representation
+from gqn_rl.models.registry import register_representation
 
 
 def broadcast(viewpoints: Tensor, maps: Tensor) -> Tensor:
@@ -75,22 +83,6 @@ class Pool(Tower):
         return super().forward(images, viewpoints).mean(dim=(-2, -1))
 
 
-def centre(images: Tensor) -> Tensor:
-    """Gives pictures in [0, 1] zero mean and unit variance or so; a trunk starts twice as fast on them."""
-    return (images - 0.5) * 4
-
-
-def strided_trunk(image_size: int, features: int) -> nn.Sequential:
-    """Returns strided convolutions from centred pictures [N, 3, H, W], H a multiple of 16, to [N, features]."""
-    return nn.Sequential(
-        *(nn.Conv2d(3, 32, 4, stride=2, padding=1), nn.ReLU()),
-        *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.GroupNorm(8, 64), nn.ReLU()),
-        *(nn.Conv2d(64, 128, 4, stride=2, padding=1), nn.GroupNorm(8, 128), nn.ReLU()),
-        *(nn.Conv2d(128, 128, 4, stride=2, padding=1), nn.GroupNorm(8, 128), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(128 * (image_size // 16) ** 2, features), nn.ReLU()),
-    )
-
-
 class Gated(nn.Module):
     """Strided convolutions to features that the viewpoint multiplies; normalised, so that no unit dies (ours)."""
 
@@ -112,5 +104,40 @@ class Gated(nn.Module):
         return self.head(gated)
 
 
-ENCODERS: dict[str, type[nn.Module]] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "gated": Gated}
-"""Representation networks by the name that `encoder=` takes."""
+NETWORKS: dict[str, type[nn.Module]] = {"pyramid": Pyramid, "tower": Tower, "pool": Pool, "gated": Gated}
+"""Representation networks without a geometry, by the name that `model/representation=` takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainConfig:
+    """Settings of a representation that is a plain vector or map.
+
+    Attributes:
+        kind: one of `NETWORKS`.
+        r_channels: channels of r.
+    """
+
+    kind: str = "tower"
+    r_channels: int = 256
+
+
+class Plain(Representation):
+    """r as a network makes it; a query sees all of it, whatever its viewpoint."""
+
+    def __init__(self, config: PlainConfig, scene: SceneFacts):
+        super().__init__()
+        self.encoder = NETWORKS[config.kind](scene.image_size, scene.viewpoint_size, config.r_channels)
+        self.shape = cast(tuple[int, ...], self.encoder.shape)
+        self.condition_shape = ConditionShape(self.shape, scene.viewpoint_size)
+
+    def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
+        """Maps float images [N, 3, H, W] and viewpoints [N, V] to ψ, [N, *shape]."""
+        return self.encoder(images, viewpoints)
+
+    def condition(self, r: Tensor, viewpoints: Tensor) -> Condition:
+        """Returns r [B, *shape], the same for viewpoints [B, Q, V] of a scene."""
+        return Condition(viewpoints, r[:, None])
+
+
+for _kind in NETWORKS:
+    register_representation(Plain, PlainConfig(_kind))

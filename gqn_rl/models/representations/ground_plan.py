@@ -15,41 +15,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gqn_rl.models.config import SceneFacts
+from gqn_rl.models.layers import centre
+from gqn_rl.models.protocols import Condition, ConditionShape, Representation
+from gqn_rl.models.registry import register_representation
+
 _WAVELENGTHS_M = (8.0, 4.0, 2.0, 1.0)
 _STANDING_M = 0.6  # a camera knows of the squares that it stands on, though it cannot look at them
 _NEAREST_M = 0.05
 _DOUBT = 0.1  # sureness below which a square's mean evidence is drawn to zero
 
 
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """Settings of the representation "plan".
+
+    Attributes:
+        r_channels: channels of the plan.
+        plan_size: squares on a side of the plan.
+        plan_width_m: side of the plan, which is centred on the world's origin.
+        channels: of the map that a query sees.
+        downsample: pixels on a side of one of its cells.
+    """
+
+    kind: str = "plan"
+    r_channels: int = 16
+    plan_size: int = 16
+    plan_width_m: float = 8.0
+    channels: int = 64
+    downsample: int = 8
+
+
 class GroundPlan(nn.Module):
     """Maps level views to evidence about every square of the ground; sums over views are a plan, north up.
 
     The first channel says how sure a view is of a square, in [0, 1]; the others are its evidence times that.
-
-    Args:
-        image_size: H = W of the pictures.
-        viewpoint_size: entries of v, 7.
-        r_channels: channels of the plan.
-        fovy_deg: the cameras' field of view.
-        plan_size: squares on a side of the plan.
-        plan_width_m: side of the plan, which is centred on the world's origin.
-        features: width of the layers.
     """
 
     squares_w: Tensor
     column_index: Tensor
 
-    def __init__(
-        self,
-        image_size: int,
-        viewpoint_size: int,
-        r_channels: int,
-        fovy_deg: float,
-        plan_size: int,
-        plan_width_m: float,
-        features: int = 64,
-    ):
+    FEATURES = 64
+
+    def __init__(self, config: PlanConfig, scene: SceneFacts):
         super().__init__()
+        fovy_deg, _ = scene.lens("`representation` 'plan'")
+        image_size, features = scene.image_size, self.FEATURES
+        r_channels, plan_size = config.r_channels, config.plan_size
         self.shape = (r_channels, plan_size, plan_size)
         self.half_view = math.tan(math.radians(fovy_deg) / 2)
         self.columns = nn.Sequential(
@@ -63,12 +75,12 @@ class GroundPlan(nn.Module):
         self.evidence = nn.Sequential(
             nn.ReLU(), nn.Linear(features, features), nn.ReLU(), nn.Linear(features, r_channels)
         )
-        self.register_buffer("squares_w", square_centres(plan_size, plan_width_m), persistent=False)
+        self.register_buffer("squares_w", square_centres(plan_size, config.plan_width_m), persistent=False)
         self.register_buffer("column_index", torch.arange(image_size // 2).float(), persistent=False)
 
     def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
         """Maps float images [N, 3, H, W] and viewpoints [N, 7] to [N, r_channels, plan_size, plan_size]."""
-        columns = self.columns((images - 0.5) * 4).squeeze(2).transpose(1, 2)  # [N, W / 2, features]
+        columns = self.columns(centre(images)).squeeze(2).transpose(1, 2)  # [N, W / 2, features]
         ahead, right = self.from_camera(viewpoints)
         distance = torch.hypot(ahead, right)
         share, in_sight = self.columns_of_squares(ahead, right)
@@ -127,13 +139,13 @@ def plan_from_camera(r: Tensor, v: Tensor, plan_width_m: float) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanReading:
+class PlanGeometry:
     """Reads a plan: as the camera sees it, see `plan_from_camera`, or as it was summed, north up."""
 
     plan_width_m: float
     frames = ("camera", "world")
     standardised = False  # 0 says "not seen"
-    num_places = 0
+    num_positions = 0
 
     def __call__(self, r: Tensor, viewpoints: Tensor | None, frame: str) -> Tensor:
         """Maps sums [N, C, n, n] and viewpoints [N, 7] to [N, C, n, n]."""
@@ -170,20 +182,11 @@ class PlanReader(nn.Module):
         return near + self.mix(torch.relu(near))
 
 
-class PlanSight(nn.Module):
+class PlanProjection(nn.Module):
     """What a query's picture shows of the plan: r as seen from v, a map for the generator.
 
     Level lines of sight go through the picture's columns, two for each cell of the map. At points along them the plan
     is read; each point stops a part of the light that the nearer ones let through.
-
-    Args:
-        r_channels: channels of r.
-        map_size: s, side of the generator's maps.
-        out_channels: channels of the map returned.
-        fovy_deg: the cameras' field of view.
-        plan_width_m: side of the plan.
-        depths_m: nearest and farthest distance that is looked at.
-        width: channels of the plan as it is read.
     """
 
     slopes: Tensor
@@ -192,21 +195,17 @@ class PlanSight(nn.Module):
     DETAILS = 8
     """Channels of every point that are handed on beside the composited ones."""
 
-    def __init__(
-        self,
-        r_channels: int,
-        map_size: int,
-        out_channels: int,
-        fovy_deg: float,
-        plan_width_m: float,
-        depths_m: tuple[float, float],
-        width: int = 32,
-        code: int = 128,
-    ):
+    WIDTH, CODE = 32, 128
+    """Channels of the plan as it is read, and of what a line of sight becomes."""
+
+    def __init__(self, config: PlanConfig, scene: SceneFacts):
         super().__init__()
+        fovy_deg, (near, far) = scene.lens("`representation` 'plan'")
+        out_channels, map_size = config.channels, scene.image_size // config.downsample
+        width, code = self.WIDTH, self.CODE
         self.shape = (out_channels, map_size, map_size)
-        self.plan_width_m = plan_width_m
-        self.reader = PlanReader(r_channels, width)
+        self.plan_width_m = config.plan_width_m
+        self.reader = PlanReader(config.r_channels, width)
         self.opacity = nn.Conv2d(width, 1, 1)
         self.detail = nn.Conv2d(width, self.DETAILS, 1)
         shown = width + self.NUM_DEPTHS + 1 + self.DETAILS * self.NUM_DEPTHS
@@ -216,7 +215,6 @@ class PlanSight(nn.Module):
         self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         nn.init.constant_(self.opacity.bias, -2.0)  # type: ignore[arg-type]
         columns = ((torch.arange(2 * map_size) + 0.5) / map_size - 1) * math.tan(math.radians(fovy_deg) / 2)
-        near, far = depths_m
         depths = near * (far / near) ** (torch.arange(self.NUM_DEPTHS) / (self.NUM_DEPTHS - 1))
         self.register_buffer("slopes", columns, persistent=False)
         self.register_buffer("depths", depths, persistent=False)
@@ -258,15 +256,44 @@ def where_light_stops(opacity: Tensor) -> Tensor:
 class PlanFromAbove(nn.Module):
     """The plan for a camera above it that sees just as much: r as a map of side s, [B, C, n, n] → [B, out, s, s]."""
 
-    def __init__(self, r_channels: int, plan_size: int, map_size: int, out_channels: int, width: int = 32):
+    WIDTH = 32
+
+    def __init__(self, plan_shape: tuple[int, ...], shape: tuple[int, int, int]):
         super().__init__()
+        (r_channels, plan_size, _), (out_channels, map_size, _) = plan_shape, shape
         if plan_size % map_size:
             raise ValueError(f"`plan_size` must be a multiple of the map's side {map_size}, got {plan_size}.")
-        self.shape = (out_channels, map_size, map_size)
-        self.reader = PlanReader(r_channels, width)
+        self.shape = shape
+        self.reader = PlanReader(r_channels, self.WIDTH)
         self.fold = nn.PixelUnshuffle(plan_size // map_size)
-        self.mix = nn.Conv2d(width * (plan_size // map_size) ** 2, out_channels, 3, padding=1)
+        self.mix = nn.Conv2d(self.WIDTH * (plan_size // map_size) ** 2, out_channels, 3, padding=1)
 
     def forward(self, r: Tensor) -> Tensor:
         """Reads r as it was summed."""
         return torch.relu(self.mix(self.fold(self.reader(r)).contiguous(memory_format=torch.channels_last)))
+
+
+class Plan(Representation):
+    """r is a plan of the ground; a query looks at it along its lines of sight."""
+
+    is_ground_plan = True
+
+    def __init__(self, config: PlanConfig, scene: SceneFacts):
+        super().__init__()
+        self.geometry = PlanGeometry(config.plan_width_m)
+        self.encoder = GroundPlan(config, scene)
+        self.projection = PlanProjection(config, scene)
+        self.shape = self.encoder.shape
+        self.condition_shape = ConditionShape(self.projection.shape, scene.viewpoint_size, projected=True)
+
+    def forward(self, images: Tensor, viewpoints: Tensor) -> Tensor:
+        """Maps float images [N, 3, H, W] and viewpoints [N, 7] to ψ, [N, r_channels, plan_size, plan_size]."""
+        return self.encoder(images, viewpoints)
+
+    def condition(self, r: Tensor, viewpoints: Tensor) -> Condition:
+        """Returns the plan as viewpoints [B, Q, 7] see it."""
+        seen = self.projection(r, viewpoints.flatten(0, 1))
+        return Condition(viewpoints, seen.unflatten(0, viewpoints.shape[:2]))
+
+
+register_representation(Plan, PlanConfig())

@@ -1,56 +1,103 @@
-"""What a step of the generator is made of: its two recurrent cores, what conditions them, and the canvas.
+"""What a step of the density "draw" is made of: its two recurrent cores, what conditions them, and the canvas.
 
-The letters are those of `generator.py`.
+The letters are those of `draw.py`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, GaussianHead, fit_map
+from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, GaussianHead, fit_map
+from gqn_rl.models.protocols import ConditionShape
+
+
+class CoreSizes(NamedTuple):
+    """Sizes of a step's layers.
+
+    Attributes:
+        condition: shape of what the density is conditioned on.
+        map_size: s.
+        hidden: channels of h and c.
+        latent: channels of z_l.
+        canvas: channels of u.
+        kernel_size: of the cores and heads.
+        downsample: d, side of a patch in pixels.
+        prior: "learned" or "standard".
+    """
+
+    condition: ConditionShape
+    map_size: int
+    hidden: int
+    latent: int
+    canvas: int
+    kernel_size: int
+    downsample: int
+    prior: str
 
 
 class Conditioning(nn.Module):
     """The share of a core's gate pre-activations that r and v have; the same at every step of a shared core.
 
     Args:
-        r_shape: (C,) for a vector, (C, h, w) for a map.
-        viewpoint_size: entries of v.
-        gates: channels returned.
-        kernel_size: of the core.
-        map_size: s.
+        sizes: of the step's layers; without a condition the share is 0.
+        channels: channels returned.
     """
 
-    def __init__(self, r_shape: tuple[int, ...], viewpoint_size: int, gates: int, kernel_size: int, map_size: int):
+    def __init__(self, sizes: CoreSizes, channels: int):
         super().__init__()
-        self.map_size = map_size
-        self.from_viewpoint = ConstantMapConv(viewpoint_size, gates, kernel_size, map_size)
-        self.from_r: nn.Module = (
-            ConstantMapConv(r_shape[0], gates, kernel_size, map_size)
-            if len(r_shape) == 1
-            else nn.Conv2d(r_shape[0], gates, kernel_size, padding=kernel_size // 2, bias=False)
-        )
+        self.map_size, self.channels = sizes.map_size, channels
+        constant, viewpoint_size, _ = sizes.condition
+        self.from_viewpoint: nn.Module | None = None
+        self.from_r: nn.Module | None = None
+        if viewpoint_size:
+            self.from_viewpoint = ConstantMapConv(viewpoint_size, channels, sizes.kernel_size, sizes.map_size)
+        if constant is not None:
+            self.from_r = (
+                ConstantMapConv(constant[0], channels, sizes.kernel_size, sizes.map_size)
+                if len(constant) == 1
+                else nn.Conv2d(constant[0], channels, sizes.kernel_size, padding=sizes.kernel_size // 2, bias=False)
+            )
 
-    def forward(self, r: Tensor, v: Tensor) -> Tensor:
-        """Maps r [B, ...] and v [B Q, V] to [B Q, gates, s, s]; r's share is computed once for all Q queries."""
+    def forward(self, r: Tensor | None, v: Tensor) -> Tensor:
+        """Maps r [B, ...] and v [B Q, V] to [B Q, channels, s, s]; r's share is computed once for all Q queries."""
+        if self.from_r is None or self.from_viewpoint is None or r is None:
+            return v.new_zeros(len(v), self.channels, 1, 1)
         r = r if r.ndim == 2 else fit_map(r, self.map_size)
         share_of_r = self.from_r(r)
         return share_of_r.repeat_interleave(len(v) // len(r), dim=0) + self.from_viewpoint(v)
 
 
+class StandardPrior(nn.Module):
+    """The prior N(0, 1), whatever has been drawn so far."""
+
+    def __init__(self, latent: int):
+        super().__init__()
+        self.latent = latent
+
+    def forward(self, hidden: Tensor) -> Gaussian:
+        """Returns the distribution in float32 for hidden maps [N, hidden, s, s]."""
+        zeros = torch.zeros(len(hidden), self.latent, *hidden.shape[2:], device=hidden.device)
+        return Gaussian(zeros, zeros)
+
+
 class GenerationCore(nn.Module):
     """One step of the prior and the generation network."""
 
-    def __init__(
-        self, r_shape: tuple[int, ...], viewpoint_size: int, map_size: int, hidden: int, latent: int, kernel_size: int
-    ):
+    def __init__(self, sizes: CoreSizes):
         super().__init__()
-        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
-        self.latent_to_gates = nn.Conv2d(latent, 4 * hidden, kernel_size, padding=kernel_size // 2, bias=False)
-        self.lstm = ConvLSTM(hidden, kernel_size)
-        self.prior = GaussianHead(hidden, latent, kernel_size)
+        gates, kernel_size = 4 * sizes.hidden, sizes.kernel_size
+        self.condition = Conditioning(sizes, gates)
+        self.latent_to_gates = nn.Conv2d(sizes.latent, gates, kernel_size, padding=kernel_size // 2, bias=False)
+        self.lstm = ConvLSTM(sizes.hidden, kernel_size)
+        self.prior: nn.Module = (
+            StandardPrior(sizes.latent)
+            if sizes.prior == "standard"
+            else GaussianHead(sizes.hidden, sizes.latent, kernel_size)
+        )
 
     def forward(self, condition: Tensor, z: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Advances h^g and c^g with z_l."""
@@ -60,29 +107,20 @@ class GenerationCore(nn.Module):
 class InferenceCore(nn.Module):
     """One step of the inference network and the posterior."""
 
-    def __init__(
-        self,
-        r_shape: tuple[int, ...],
-        viewpoint_size: int,
-        map_size: int,
-        hidden: int,
-        latent: int,
-        kernel_size: int,
-        canvas: int,
-        downsample: int,
-    ):
+    def __init__(self, sizes: CoreSizes):
         super().__init__()
-        pad, self.downsample = kernel_size // 2, downsample
-        self.condition = Conditioning(r_shape, viewpoint_size, 4 * hidden, kernel_size, map_size)
-        self.image_to_map = nn.Conv2d(3, hidden, downsample, stride=downsample)
+        hidden, kernel_size, self.downsample = sizes.hidden, sizes.kernel_size, sizes.downsample
+        pad, patch = kernel_size // 2, sizes.downsample**2
+        self.condition = Conditioning(sizes, 4 * hidden)
+        self.image_to_map = nn.Conv2d(3, hidden, self.downsample, stride=self.downsample)
         self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
-        bound = (canvas * downsample**2) ** -0.5
-        self.canvas_to_map = nn.Parameter(torch.empty(hidden, canvas, downsample**2).uniform_(-bound, bound))
+        bound = (sizes.canvas * patch) ** -0.5
+        self.canvas_to_map = nn.Parameter(torch.empty(hidden, sizes.canvas, patch).uniform_(-bound, bound))
         self.state_to_gates = nn.Conv2d(2 * hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
         self.lstm = ConvLSTM(hidden, kernel_size)
-        self.posterior = GaussianHead(hidden, latent, kernel_size)
+        self.posterior = GaussianHead(hidden, sizes.latent, kernel_size)
 
-    def observe(self, r: Tensor, v: Tensor, x: Tensor) -> Tensor:
+    def observe(self, r: Tensor | None, v: Tensor, x: Tensor) -> Tensor:
         """Returns the gates' share of everything that does not change with l: (x, v, r)."""
         return self.condition(r, v) + self._look(x)
 
@@ -126,15 +164,15 @@ class Canvas(nn.Module):
         self.delta = nn.Parameter(torch.empty(channels, downsample**2, hidden).uniform_(-bound, bound))
         self.eta = nn.Conv2d(channels, 3, 1)
 
-    def render(self, drawn: Tensor) -> Tensor:
+    def render(self, hidden_sum: Tensor) -> Tensor:
         """Returns η_g(u), the mean of the picture's distribution, float32 [N, 3, H, W]; Σ h^g is [N, hidden, s, s]."""
         weight = torch.einsum("xc,cph->xph", self.eta.weight[:, :, 0, 0], self.delta).flatten(0, 1)
         assert self.eta.bias is not None
         bias = self.eta.bias.repeat_interleave(self.downsample**2)
-        patches = F.conv2d(drawn, weight[:, :, None, None], bias)
+        patches = F.conv2d(hidden_sum, weight[:, :, None, None], bias)
         return F.pixel_shuffle(patches, self.downsample).float()
 
-    def read(self, drawn: Tensor, reader: Tensor) -> Tensor:
+    def read(self, hidden_sum: Tensor, reader: Tensor) -> Tensor:
         """Returns the canvas seen by a d×d/d convolution with weight `reader` [out, channels, d²]: [N, out, s, s]."""
         weight = torch.einsum("ocp,cph->oh", reader, self.delta)
-        return F.conv2d(drawn, weight[:, :, None, None])
+        return F.conv2d(hidden_sum, weight[:, :, None, None])

@@ -1,13 +1,15 @@
-"""RayState: the generator's first hidden map, in which every cell asks r what lies along its line of sight (ours)."""
+"""First hidden maps of the density "draw": what is known of r and v before the first latent."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gqn_rl.models.config import SceneFacts
+from gqn_rl.models.densities.cores import Conditioning, CoreSizes
 
 
 class RayState(nn.Module):
@@ -18,35 +20,30 @@ class RayState(nn.Module):
     r speak of the picture's own frame too, in which things are learnt first.
 
     Args:
-        r_channels: channels of r (averaged over its map, if it is one).
-        hidden: channels of h^g.
-        map_size: s.
-        fovy_deg: the camera's vertical field of view.
-        depths_m: distances from the camera of the nearest and the farthest point.
-        wavelengths_m: of the sines and cosines of a point's coordinates.
-        features: width of the ray's features.
+        constant: shape of r, a vector or a map that is averaged.
+        hidden_shape: of h^g, (hidden, s, s).
+        scene: the cameras.
     """
 
     right: Tensor
     up: Tensor
     depths: Tensor
     NUM_POINTS = 8
+    FEATURES = 128
 
-    def __init__(
-        self,
-        r_channels: int,
-        hidden: int,
-        map_size: int,
-        fovy_deg: float,
-        depths_m: tuple[float, float],
-        wavelengths_m: Sequence[float] = (2.0, 1.0, 0.5),
-        features: int = 128,
-    ):
+    def __init__(self, constant: tuple[int, ...], hidden_shape: tuple[int, int, int], scene: SceneFacts):
         super().__init__()
-        self.wavelengths_m = tuple(wavelengths_m)
-        self.ray = nn.Conv2d(3 * self.NUM_POINTS * (1 + 2 * len(wavelengths_m)), features, 1)
+        (hidden, map_size, _), features = hidden_shape, self.FEATURES
+        fovy_deg, depths_m = scene.lens("`initial_state='rays'`")
+        if scene.wavelengths_m is None:
+            raise ValueError(
+                "`initial_state='rays'` knows places by waves and must know the scene's size, which the data do not "
+                "tell: give +model.scene.wavelengths_m=[2,1,0.5], in metres from the scene's size to its details."
+            )
+        self.wavelengths_m = scene.wavelengths_m
+        self.ray = nn.Conv2d(3 * self.NUM_POINTS * (1 + 2 * len(self.wavelengths_m)), features, 1)
         self.cells = nn.Parameter(torch.randn(features, map_size, map_size))
-        self.scale, self.shift = nn.Linear(r_channels, features), nn.Linear(r_channels, features)
+        self.scale, self.shift = nn.Linear(constant[0], features), nn.Linear(constant[0], features)
         self.mix = nn.Sequential(
             *(nn.GroupNorm(8, 2 * features), nn.Conv2d(2 * features, features, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(features, hidden, 3, padding=1), nn.Tanh()),
@@ -77,3 +74,18 @@ class RayState(nn.Module):
         scaled = seen * self.scale(r)[:, :, None, None]
         shifted = torch.relu(seen + self.shift(r)[:, :, None, None])
         return self.mix(torch.cat([scaled, shifted], dim=1).contiguous(memory_format=torch.channels_last))
+
+
+class ConditionState(nn.Module):
+    """Gives the generation core a first hidden map that is a convolution of r and v: the prior of the first step.
+
+    Sohn et al. (2015) need it: with a single step, a prior π(z | v, r) has nothing else to see them by.
+    """
+
+    def __init__(self, sizes: CoreSizes):
+        super().__init__()
+        self.condition = Conditioning(sizes, sizes.hidden)
+
+    def forward(self, r: Tensor, v: Tensor) -> Tensor:
+        """Maps r [B, ...] and v [B Q, V] to h^g_0 [B Q, hidden, s, s]."""
+        return torch.tanh(self.condition(r, v))

@@ -1,7 +1,8 @@
 """The file between training and use: a model's weights and every fact needed to use them, in one safetensors.
 
 The file holds tensors and JSON, nothing else, so reading one cannot run code: the model is built from a name out of our
-own registries and plain sizes. A digest over JSON and tensors tells an altered file from a whole one.
+own registries and plain sizes. A digest over JSON and tensors tells an altered file from a whole one. The present
+format is 2; files of format 1 are read as they are and upgraded in memory (`upgrades.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import safetensors
@@ -19,10 +20,11 @@ import torch
 
 from gqn_rl.artefacts.documents import Record, Text, parse_json
 from gqn_rl.artefacts.files import check_regular
-from gqn_rl.artefacts.model_file import REMEDY, check_model, check_statistics, parse_facts
+from gqn_rl.artefacts.model_file import REMEDY, check_model, check_statistics, parse_facts, parse_facts_1
 from gqn_rl.artefacts.tensors import check_like
-from gqn_rl.models import MODELS, SceneModel
-from gqn_rl.models.map_decoder import MapDecoder
+from gqn_rl.checkpoint.upgrades import MAP_DECODER, SCENE_MODEL, facts_1_to_2, weight_1_to_2
+from gqn_rl.models import SceneModel, SceneModelConfig
+from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
 from gqn_rl.runlog import write_atomic
 from gqn_rl.views import POSE_CONVENTION
 
@@ -31,10 +33,7 @@ M = TypeVar("M", SceneModel, MapDecoder)
 R_MEAN, R_STD, R_DIRECTIONS, R_PLACE_DIRECTIONS = STATISTICS = "r_mean", "r_std", "r_directions", "r_place_directions"
 """Metadata entries that are tensors: statistics of what one view says, see `representation.view_statistics`."""
 
-MAP_DECODERS: dict[str, type[MapDecoder]] = {"map_decoder": MapDecoder}
-"""Map decoders by name; scene models are in `MODELS`."""
-
-_FORMAT = "gqn_rl scene model 1"
+_FORMAT_1, _FORMAT = "gqn_rl scene model 1", "gqn_rl 2"
 _HEADER = "gqn_rl"
 _WEIGHTS = "model."
 _STATISTICS = "statistics."
@@ -56,7 +55,8 @@ def save_model(path: str | pathlib.Path, model: SceneModel | MapDecoder, metadat
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
     facts = {key: value for key, value in metadata.items() if key not in statistics} | {
-        "model": model_settings(model),
+        "kind": SCENE_MODEL if isinstance(model, SceneModel) else MAP_DECODER,
+        "model": model.config.to_json(),
         "image_size": model.image_size,
         "representation_shape": list(model.representation_shape),
         "pose_convention": POSE_CONVENTION,
@@ -79,9 +79,10 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
             no model could have: other shapes or types than its settings say, NaN, infinity, a deviation of 0.
     """
     facts, tensors = _read(pathlib.Path(path))
-    if facts["model"]["name"] in MAP_DECODERS:
+    _check_kind(path, facts)
+    if facts["kind"] == MAP_DECODER:
         raise ValueError(f"`{path}` holds a map decoder, not a scene model; name the encoder that it was trained on.")
-    model = _build(path, facts, tensors, MODELS)
+    model = _build(path, facts, tensors, lambda settings: SceneModel(SceneModelConfig.from_json(settings)))
     statistics = {key: tensors[_STATISTICS + key] for key in STATISTICS if _STATISTICS + key in tensors}
     check_statistics(path, statistics, tuple(model.representation_shape))
     return model, facts | statistics
@@ -90,17 +91,17 @@ def load_model(path: str | pathlib.Path) -> tuple[SceneModel, dict[str, Any]]:
 def load_map_decoder(path: str | pathlib.Path) -> tuple[MapDecoder, dict[str, Any]]:
     """Reads a map decoder that `save_model` wrote; as `load_model`."""
     facts, tensors = _read(pathlib.Path(path))
-    if facts["model"]["name"] in MODELS:
+    _check_kind(path, facts)
+    if facts["kind"] == SCENE_MODEL:
         raise ValueError(
             f"`{path}` holds a scene model, not a map decoder; `python -m gqn_rl.train_map` trains one on it."
         )
-    return _build(path, facts, tensors, MAP_DECODERS), facts
+    return _build(path, facts, tensors, lambda settings: MapDecoder(MapDecoderConfig.from_json(settings))), facts
 
 
-def model_settings(model: SceneModel | MapDecoder) -> dict[str, Any]:
-    """Returns what makes `model` anew: its registered name and its sizes."""
-    kinds: dict[str, Any] = {**MODELS, **MAP_DECODERS}
-    return {"name": next(name for name, kind in kinds.items() if type(model) is kind), **model.config}
+def _check_kind(path: str | pathlib.Path, facts: dict[str, Any]) -> None:
+    if facts["kind"] not in (SCENE_MODEL, MAP_DECODER):
+        raise ValueError(f"`{path}` holds neither a scene model nor a map decoder, but `kind` {facts['kind']!r}.")
 
 
 def package_version(name: str) -> str:
@@ -112,33 +113,32 @@ def package_version(name: str) -> str:
 
 
 def _build(
-    path: str | pathlib.Path, facts: dict[str, Any], tensors: dict[str, torch.Tensor], kinds: dict[str, type[M]]
+    path: str | pathlib.Path,
+    facts: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    new: Callable[[dict[str, Any]], M],
 ) -> M:
     """Makes the model that a file describes and gives it its weights; on the CPU in evaluation mode."""
     if facts["pose_convention"] != POSE_CONVENTION:
         raise ValueError(
             f"`{path}` was trained on viewpoints '{facts['pose_convention']}', expected '{POSE_CONVENTION}'."
         )
-    sizes = dict(facts["model"])
-    name = sizes.pop("name")
     weights = {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
     with torch.device("meta"):  # shapes alone: the sizes may be those of a model that fits into no memory
-        check_like(path, weights, _new(path, name, sizes, kinds).state_dict(), REMEDY)
-    model = _new(path, name, sizes, kinds)
+        check_like(path, weights, _new(path, facts, new).state_dict(), REMEDY)
+    model = _new(path, facts, new)
     check_model(path, facts, model)
     model.load_state_dict(weights)
     return model.eval()
 
 
-def _new(path: str | pathlib.Path, name: str, sizes: dict[str, Any], kinds: dict[str, type[M]]) -> M:
-    """Makes a model of the given sizes; whatever a constructor makes of impossible ones becomes one sentence."""
+def _new(path: str | pathlib.Path, facts: dict[str, Any], new: Callable[[dict[str, Any]], M]) -> M:
+    """Makes a model of a file's settings; whatever a constructor makes of impossible ones becomes one sentence."""
     try:
-        if name not in kinds:
-            raise ValueError(f"its name must be one of {sorted(kinds)}, got {name!r}.")
-        return kinds[name](**sizes)
+        return new(facts["model"])
     except Exception as error:
         first_line = str(error).strip().split("\n")[0]
-        raise ValueError(f"`{path}` does not fit this version of the model `{name}`: {first_line}") from error
+        raise ValueError(f"`{path}` does not fit this version of the {facts['kind']}: {first_line}") from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -153,13 +153,30 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"`{path}` is truncated or not a safetensors file ({error}); {REMEDY}.") from error
     header = parse_json(path, text, _HEADER_ENTRIES, REMEDY)
-    if header.get("format") != _FORMAT:
+    if header.get("format") not in (_FORMAT_1, _FORMAT):
         raise ValueError(
-            f"`{path}` is not a gqn_rl scene model (format '{header.get('format')}', expected '{_FORMAT}')."
+            f"`{path}` is not a gqn_rl scene model of this version (format '{header.get('format')}', expected "
+            f"'{_FORMAT}' or '{_FORMAT_1}'); a newer version may read it."
         )
     if header.get("sha256") != _digest(header.get("facts", ""), tensors):
         raise ValueError(f"`{path}` was altered after it was written (its sha256 differs); {REMEDY}.")
-    return parse_facts(path, header["facts"]), tensors
+    if header["format"] == _FORMAT:
+        return parse_facts(path, header["facts"]), tensors
+    return _upgrade(path, parse_facts_1(path, header["facts"]), tensors)
+
+
+def _upgrade(
+    path: pathlib.Path, facts: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Turns what a file of format 1 holds into what one of format 2 would."""
+    try:
+        upgraded = facts_1_to_2(facts)
+    except ValueError as error:
+        raise ValueError(f"`{path}` does not fit any version of the model: {error}") from error
+    return upgraded, {
+        _WEIGHTS + weight_1_to_2(name.removeprefix(_WEIGHTS)) if name.startswith(_WEIGHTS) else name: value
+        for name, value in tensors.items()
+    }
 
 
 def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:

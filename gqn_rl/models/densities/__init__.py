@@ -1,0 +1,1 @@
+"""Image densities p(x | v, r): what pictures a viewpoint sees, given what the representation knows."""
