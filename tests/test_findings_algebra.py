@@ -8,7 +8,6 @@ from gqn_rl.envs import make_scene
 from gqn_rl.findings import algebra
 from gqn_rl.findings.algebra import GRID, METHODS, A, B, C, D, Judged, draw_grid, draw_worlds, judge, rows_of
 from gqn_rl.findings.factors import FACTORS, make_factors
-from gqn_rl.models.generator import Drawing
 from gqn_rl.views import CameraPose, prepare_images
 from tests.tiny_findings import rng
 
@@ -55,9 +54,8 @@ class LinearModel(torch.nn.Module):
     def encode(self, views):
         return prepare_images(views.images).sum(dim=1)
 
-    def generate(self, r, viewpoints, sample):
-        drawn = (r * self.scale)[:, None].expand(-1, viewpoints.shape[1], -1, -1, -1).flatten(0, 1)
-        return Drawing(drawn, torch.zeros(len(drawn)))
+    def draw(self, r, viewpoints, sample):
+        return (r * self.scale)[:, None].expand(-1, viewpoints.shape[1], -1, -1, -1)
 
 
 def test_algebra_is_exact_on_a_linear_code():
