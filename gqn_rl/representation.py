@@ -16,6 +16,7 @@ from torch import nn
 from gqn_rl.checkpoint import R_DIRECTIONS, R_MEAN, R_PLACE_DIRECTIONS, R_STD, load_model, package_version
 from gqn_rl.checkpoint.upgrades import settings_1_to_2
 from gqn_rl.directions import scene_directions
+from gqn_rl.forks import warn_if_forked
 from gqn_rl.models import SceneModel, build_model
 from gqn_rl.models.readout import Geometry, Readout, Statistics
 from gqn_rl.runtimes import AUTO, FLOAT32, TORCH, CompiledEncoder, Encode, choose_runtime
@@ -115,8 +116,9 @@ class SceneEncoder:
             float32 [N, *representation_shape]; the representation of a scene is the sum over its views.
         """
         self._check(images, viewpoints)
+        is_forked = warn_if_forked()  # a compiled runtime has threads too
         images, viewpoints = np.ascontiguousarray(images), np.ascontiguousarray(viewpoints, np.float32)
-        encode = self._compiled_encode() if len(images) else None
+        encode = self._compiled_encode() if len(images) and not is_forked else None
         if encode is not None:
             return encode(images, viewpoints)
         views = Views(images, viewpoints).to_torch(self.module.readout.mean.device)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 import numpy as np
 
+from gqn_rl.forks import warn_if_forked
 from gqn_rl.representation import load_encoder, read
 from gqn_rl.views import IMAGE, REPRESENTATION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
@@ -157,6 +158,7 @@ class RepresentationMap:
         return self._observation(parts, self._sum.value(self._everyone))
 
     def _encode(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+        warn_if_forked()
         images = np.ascontiguousarray(parts[IMAGE])  # a picture may be a flipped view of another, as MuJoCo's are
         return self.encoder.encode_views(images, np.ascontiguousarray(parts[VIEWPOINT], np.float32))
 
