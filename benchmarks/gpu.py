@@ -31,8 +31,9 @@ from gqn_rl import load_encoder
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.dataset import Batch
 from gqn_rl.envs import make_scene
+from gqn_rl.groups import present_words, register_groups
 from gqn_rl.machine import available_cores
-from gqn_rl.models import build_model, fit_settings
+from gqn_rl.models import build_model
 from gqn_rl.pretrain.hardware import Workers, pick_device
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer
@@ -102,11 +103,14 @@ def training(args: dict[str, Any], name: str, compiled: bool, latents: bool) -> 
 def new_trainer(name: str, compiled: bool, device: torch.device) -> Trainer:
     """Returns a preset's model and its optimiser, as `python -m gqn_rl.pretrain` makes them."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
-        cfg = compose("pretrain", [f"model={name}", f"train.compile={compiled}", "train.precision=bf16"])
+        register_groups()
+        words = [f"model={name}", f"train.compile={compiled}", "train.precision=bf16"]
+        cfg = compose("pretrain", present_words(words))
     torch.manual_seed(0)
-    sizes: Any = {"fovy_deg": 45.0}
-    model = build_model(**fit_settings(sizes, **OmegaConf.to_container(cfg.model), image_size=64))  # type: ignore[arg-type]
-    return Trainer(model, TrainSettings(seed=0, **cfg.train), Workers(device=device))
+    parts: Any = OmegaConf.to_container(cfg.model)
+    scene = {"image_size": 64, "fovy_deg": 45.0, "depths_m": [1.0, 2.4], "wavelengths_m": [2.0, 1.0, 0.5]}
+    model = build_model(parts | {"scene": scene})
+    return Trainer(model, TrainSettings(**cfg.train), Workers(device=device))
 
 
 def batches_on(device: torch.device, settings: TrainSettings) -> Iterator[Batch]:

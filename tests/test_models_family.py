@@ -14,6 +14,7 @@ from gqn_rl.checkpoint import load_model
 from gqn_rl.envs.cameras import Fixed
 from gqn_rl.models import DENSITIES, REPRESENTATIONS, SceneFacts, SceneModelConfig, build_model, register_density
 from gqn_rl.models.likelihood import gaussian_bound
+from gqn_rl.models.readout import Readout
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.representation import load_encoder
@@ -157,6 +158,18 @@ def test_gain_imagines_the_pictures_that_the_model_draws():
         plain = model.density.generate(model.condition(r, query.viewpoints)._replace(residual=None)).mean
     assert torch.equal(gain, surprise)
     assert (imagined.flatten(0, 1) - plain).abs().mean() > 0.1, "the test needs details that can be seen"
+
+
+@pytest.mark.parametrize("representation", sorted(set(REPRESENTATIONS) - {"code"}))
+def test_nothing_seen_has_a_prior(representation):
+    """For r = 0 every representation gives finite features, and pictures and gain that are finite too."""
+    chosen = {"points": POINTS, "plan": {"kind": "plan", "r_channels": 4, "plan_size": 8, "channels": 8}}
+    model = member(chosen.get(representation, {"kind": representation, "r_channels": 8}), {"kind": "draw", **SMALL})
+    (_, query), nothing = views(), torch.zeros(4, *model.representation_shape)
+    with torch.inference_mode():
+        features = Readout(model.geometry)(nothing, query.viewpoints[:, 0])
+        assert features.isfinite().all() and model.draw(nothing, query.viewpoints).isfinite().all()
+        assert predicted_information_gain(model, nothing, query.viewpoints, 1).isfinite().all()
 
 
 def test_surprise_is_refused_where_r_foretells_nothing():

@@ -51,9 +51,9 @@ def test_likelihood_is_the_normal_density():
 
 
 def test_bits_per_dim_of_a_known_density():
-    """A perfect prediction with σ = 1/√(2π) has density 1 everywhere: 8 bits for each 8-bit value."""
+    """A perfect prediction with σ = 1/√(2π) has density 1 everywhere: log₂ 255 bits, as bytes lie 1/255 apart."""
     sigma = 1 / math.sqrt(2 * math.pi)
-    assert float(metrics.bits_per_dim(torch.tensor(0.0), 192, sigma)) == pytest.approx(8.0)
+    assert float(metrics.bits_per_dim(torch.tensor(0.0), 192, sigma)) == pytest.approx(math.log2(255))
 
 
 def test_psnr():

@@ -12,7 +12,8 @@ FIXED_SIGMA = 0.7
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
-_BYTE_BITS = 8
+_BYTE_BITS = math.log2(255)
+"""Of a density over intensities: neighbouring bytes lie 1/255 apart."""
 
 
 def nll_floor(num_values: int, sigma: float) -> float:
@@ -64,7 +65,7 @@ def ssim(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     covariance = _blur(prediction * truth) - mean_p * mean_t
     luminance = (2 * mean_p * mean_t + _SSIM_C1) / (mean_p.square() + mean_t.square() + _SSIM_C1)
     structure = (2 * covariance + _SSIM_C2) / (variance_p + variance_t + _SSIM_C2)
-    return (luminance * structure).reshape(N, -1).mean(dim=1)
+    return (luminance * structure).reshape(N, -1).mean(dim=1).clamp(max=1.0)  # float32 rounds above it
 
 
 def _blur(images: torch.Tensor) -> torch.Tensor:

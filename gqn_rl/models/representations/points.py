@@ -85,12 +85,12 @@ def read_points(r: Tensor, num_points: int) -> Tensor:
     """Turns a sum over views [N, R] into what hardly grows with their number, [N, R].
 
     Places are means weighted by sureness, metres; then come the logarithms of 1 + the total sureness, and the vector,
-    divided by the mean total sureness.
+    divided by the number of views, and the logarithm of that number; r = 0, nothing seen, reads 0 everywhere.
     """
     sure = r[:, :num_points]
     places = r[:, num_points : POINT_ENTRIES * num_points].unflatten(1, (num_points, 3)) / (sure + _DOUBT)[..., None]
     vector = r[:, POINT_ENTRIES * num_points : -1] / r[:, -1:].clamp(min=1.0)
-    return torch.cat([places.flatten(1), torch.log1p(sure), vector, r[:, -1:].log()], dim=1)
+    return torch.cat([places.flatten(1), torch.log1p(sure), vector, r[:, -1:].clamp(min=1.0).log()], dim=1)
 
 
 @dataclasses.dataclass(frozen=True)
