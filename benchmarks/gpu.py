@@ -102,9 +102,10 @@ def training(args: dict[str, Any], name: str, compiled: bool, latents: bool) -> 
 
 def new_trainer(name: str, compiled: bool, device: torch.device) -> Trainer:
     """Returns a preset's model and its optimiser, as `python -m gqn_rl.pretrain` makes them."""
+    precision = "bf16" if device.type == "cuda" else "auto"
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         register_groups()
-        words = [f"model={name}", f"train.compile={compiled}", "train.precision=bf16"]
+        words = [f"model={name}", f"train.compile={compiled}", f"train.precision={precision}"]
         cfg = compose("pretrain", present_words(words))
     torch.manual_seed(0)
     parts: Any = OmegaConf.to_container(cfg.model)
