@@ -95,18 +95,23 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.hidden_to_gates = nn.Conv2d(hidden_channels, 4 * hidden_channels, kernel_size, padding=kernel_size // 2)
 
-    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, hidden: Tensor | None, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Advances one step.
 
         Args:
             inputs: the inputs' share of the gates' pre-activations, [N, 4 hidden, s, s].
-            hidden: [N, hidden, s, s].
+            hidden: [N, hidden, s, s]; None stands for zeros, whose convolution is its bias.
             cell: [N, hidden, s, s].
 
         Returns:
             The new hidden and cell maps, in this order.
         """
-        forget, admit, emit, candidate = (inputs + self.hidden_to_gates(hidden)).chunk(4, dim=1)
+        if hidden is None:
+            assert self.hidden_to_gates.bias is not None
+            share_of_hidden = self.hidden_to_gates.bias.to(inputs.dtype)[:, None, None]
+        else:
+            share_of_hidden = self.hidden_to_gates(hidden)
+        forget, admit, emit, candidate = (inputs + share_of_hidden).chunk(4, dim=1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(admit) * torch.tanh(candidate)
         return torch.sigmoid(emit) * torch.tanh(cell), cell
 

@@ -99,8 +99,8 @@ class GenerationCore(nn.Module):
             else GaussianHead(sizes.hidden, sizes.latent, kernel_size)
         )
 
-    def forward(self, condition: Tensor, z: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Advances h^g and c^g with z_l."""
+    def forward(self, condition: Tensor, z: Tensor, hidden: Tensor | None, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Advances h^g and c^g with z_l; None stands for an h^g of zeros."""
         return self.lstm(condition + self.latent_to_gates(z.to(condition.dtype)), hidden, cell)
 
 
@@ -137,9 +137,14 @@ class InferenceCore(nn.Module):
         return F.conv2d(patches.contiguous(memory_format=torch.channels_last), weight, padding=to_gates.padding)
 
     def forward(
-        self, observed: Tensor, h_g: Tensor, seen_canvas: Tensor, hidden: Tensor, cell: Tensor
+        self, observed: Tensor, h_g: Tensor | None, seen_canvas: Tensor, hidden: Tensor | None, cell: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Advances h^e and c^e with h^g and the canvas as `canvas_to_map` sees it, [N, hidden, s, s]."""
+        """Advances h^e and c^e with h^g and the canvas as `canvas_to_map` sees it, [N, hidden, s, s].
+
+        None stands for an h^e of zeros, and for an h^g of zeros beside an empty canvas.
+        """
+        if h_g is None:
+            return self.lstm(observed, hidden, cell)
         state = torch.cat([h_g, seen_canvas.to(h_g.dtype)], dim=1)
         return self.lstm(observed + self.state_to_gates(state), hidden, cell)
 

@@ -164,11 +164,12 @@ class Recurrence(nn.Module):
             condition, observed = constant or self._constants(step, seen, x)
             prior = generation.prior(h_g)
             canvas = self.canvas.read(hidden_sum, inference.canvas_to_map)
-            h_e, c_e = inference(observed, h_g, canvas, h_e, c_e)
+            skips = self._skips_zeros(step)
+            h_e, c_e = inference(observed, self._unless_zeros(h_g, step), canvas, None if skips else h_e, c_e)
             posterior = inference.posterior(h_e)
             z = choose(posterior, step)
             kl = kl + gaussian_kl(posterior, prior)
-            h_g, c_g = generation(condition, z, h_g, c_g)
+            h_g, c_g = generation(condition, z, self._unless_zeros(h_g, step), c_g)
             hidden_sum = hidden_sum + h_g
         return Inferring(h_g, c_g, h_e, c_e, hidden_sum, kl)
 
@@ -180,13 +181,21 @@ class Recurrence(nn.Module):
         for step in range(self.num_steps):
             core = self._generation_core(step)
             z = choose(core.prior(h_g), step)
-            h_g, c_g = core(conditions[step % len(conditions)], z, h_g, c_g)
+            h_g, c_g = core(conditions[step % len(conditions)], z, self._unless_zeros(h_g, step), c_g)
             hidden_sum = hidden_sum + h_g
         return Drawing(self.canvas.render(hidden_sum), torch.zeros(len(seen.v), device=seen.v.device))
 
     def _constants(self, step: int, seen: Seen, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what the gates of a step's two cores get from inputs that do not change with l."""
         return self._generation_core(step).condition(*seen), self._inference_core(step).observe(*seen, x)
+
+    def _skips_zeros(self, step: int) -> bool:
+        """Tells whether convolutions of zeros are left out: at the first step, if later ones train the same weights."""
+        return step == 0 and self.num_steps > 1 and len(self.generation) == 1
+
+    def _unless_zeros(self, h_g: Tensor, step: int) -> Tensor | None:
+        """Returns h^g, None where it is known to be zeros."""
+        return None if self.initial_state is None and self._skips_zeros(step) else h_g
 
     def _generation_core(self, step: int) -> GenerationCore:
         return cast(GenerationCore, self.generation[step % len(self.generation)])
