@@ -147,7 +147,7 @@ def test_a_map_decoders_file_gives_back_what_was_saved(tmp_path):
     save_model(path, decoder, {"step": 3})
     loaded, facts = load_map_decoder(path)
     r = torch.randn(2, 8)
-    assert loaded.config == decoder.config and facts["step"] == 3 and facts["model"]["name"] == "map_decoder"
+    assert loaded.config == decoder.config and facts["step"] == 3 and facts["kind"] == "map decoder"
     assert torch.equal(loaded.draw(r), decoder.draw(r)) and torch.equal(loaded.viewpoint, decoder.viewpoint)
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
