@@ -17,7 +17,7 @@ demo: venv opengl ## Data, a pretrained GQN, and PPO on it, in about five minute
 	@$(bin)/python -m gqn_rl.demo
 
 test: lint types imports opengl ## Everything that continuous integration checks: lint, types, import contracts, all tests.
-	@echo "== tests" && $(bin)/python -m pytest --durations=10
+	@echo "== tests" && $(bin)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --durations=10
 	@echo "All checks passed."
 
 check: test ## The same as test.

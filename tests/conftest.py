@@ -1,6 +1,9 @@
 """What tests of several files use."""
 
 import logging
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: test processes share the cores
 
 import pytest
 import torch

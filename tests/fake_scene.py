@@ -67,12 +67,17 @@ class FailingScene(FakeScene):
         raise OSError(28, "No space left on device")
 
 
-class SlowScene(FakeScene):
-    """Takes 20 ms to draw a scene, so that there is time to interrupt it."""
+class StuckScene(FakeScene):
+    """Draws six scenes in a process and never a seventh, so that its work can be interrupted at leisure."""
+
+    num_drawn = 0
 
     def sample(self, rng: np.random.Generator) -> None:
-        """Puts the disc somewhere else, slowly."""
-        time.sleep(0.02)
+        """Puts the disc somewhere else, or waits for its parent's death."""
+        StuckScene.num_drawn += 1
+        parent = os.getppid()
+        while StuckScene.num_drawn > 6 and os.getppid() == parent:
+            time.sleep(0.01)
         super().sample(rng)
 
 
