@@ -140,3 +140,37 @@ def test_impossible_numbers_of_workers_are_refused(num_workers):
 def test_the_number_of_workers_follows_from_the_cores():
     """One a core, never more than environments; where there is one core a worker would only be in the way."""
     assert [default_workers(16, cores) for cores in (1, 2, 8, 64)] == [0, 2, 8, 16]
+
+
+@pytest.mark.parametrize("indices", [-1, [-1, 0], [-3, -2, -1], [0, 0, 2], np.array([2, 0]), [], None])
+def test_indices_mean_what_they_mean_for_one_process(indices):
+    """Counted from the end, repeated, in any order, or as an array: as `DummyVecEnv` takes them."""
+    many, one = in_workers(Echo), DummyVecEnv([Echo] * NUM_ENVS)
+    for envs in (many, one):
+        for index in range(NUM_ENVS):
+            envs.set_attr("episode", 10 * index, indices=index)
+        envs.set_attr("mark", 1)
+    assert many.get_attr("episode", indices) == one.get_attr("episode", indices)
+    for envs in (many, one):
+        envs.env_method("reset", indices=indices)
+    assert many.get_attr("episode") == one.get_attr("episode")
+    many.close()
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_an_environment_that_does_not_exist_is_named(index):
+    """An IndexError, as of a list, and the workers go on."""
+    envs = in_workers(Echo)
+    with pytest.raises(IndexError, match=rf"^There is no environment {index} of 3\.$"):
+        envs.get_attr("episode", index)
+    assert envs.get_attr("episode") == [-1] * NUM_ENVS
+    envs.close()
+
+
+def test_spaces_that_are_no_arrays_are_refused():
+    """Before a process is started, with what to use instead."""
+    space = gym.spaces.Dict({"text": gym.spaces.Text(5)})
+    with pytest.raises(ValueError, match=r"got Text at 'text'; use DummyVecEnv"):
+        SharedMemoryVecEnv([Echo], 1, space, gym.spaces.Discrete(2))
+    with pytest.raises(ValueError, match=r"`action_space` must be a Box.*got a Dict"):
+        SharedMemoryVecEnv([Echo], 1, gym.spaces.Box(0, 1, (2,)), space)
