@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.models.encoders import ENCODERS
+from gqn_rl.models.representations.plain import NETWORKS
 from gqn_rl.pretrain.probes import group_means, r2
 from gqn_rl.views import VIEWPOINT_SIZE, prepare_images
 
@@ -31,7 +31,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     train, heldout = MultiViewDataset(root, "train"), MultiViewDataset(root, "heldout")
     mean, std = train.states.mean(0), train.states.std(0) + 1e-6
-    network = nn.ModuleList([ENCODERS[encoder](train.image_size, VIEWPOINT_SIZE), nn.LazyLinear(len(mean))])
+    network = nn.ModuleList([NETWORKS[encoder](train.image_size, VIEWPOINT_SIZE), nn.LazyLinear(len(mean))])
     predict(network, heldout, np.arange(2), np.zeros(2, int))  # gives the last layer its size
     num_steps = int(samples) // BATCH_SIZE
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)

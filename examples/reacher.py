@@ -22,15 +22,19 @@ from gqn_rl import CameraObservation, load_encoder
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs.gymnasium_scene import GymnasiumScene
 from gqn_rl.evaluate import run_episodes
-from gqn_rl.models import build_model, fit_settings
+from gqn_rl.models import build_model
+from gqn_rl.pretrain.data import scene_of
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.wrappers import GQNVecEnv
 
 ENV_ID = "Reacher-v5"
-POINTS = {"name": "gqn", "encoder": "points", "r_channels": 225, "num_points": 32, "num_steps": 4, "shared_cores": True}
-POINTS |= {"hidden_channels": 64, "latent_channels": 4, "canvas_channels": 16, "kernel_size": 3, "downsample": 8}
-"""The sizes of `model=gqn_points`: r is made of points in the world, which suits scenes where a few things move."""
+MODEL = {
+    "representation": {"kind": "points"},
+    "density": {"kind": "draw", "num_steps": 4, "shared_cores": True, "hidden_channels": 64, "latent_channels": 4}
+    | {"canvas_channels": 16, "kernel_size": 3, "downsample": 8},
+}
+"""Those of `recipe=gqn_points`: r is made of points in the world, which suits scenes where a few things move."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +92,7 @@ def pretrain(out: pathlib.Path, make_scene: functools.partial[GymnasiumScene], s
         },
     )
     torch.manual_seed(0)
-    follows_from_scene = dataset.manifest["scene_facts"]["model_settings"]
-    model = build_model(**fit_settings(follows_from_scene, **POINTS, image_size=dataset.image_size))
+    model = build_model(MODEL | {"scene": scene_of(dataset.manifest, str(out / "data"))})
     metrics = train(model, dataset, heldout, run_dir=out / "pretrain", settings=settings)
     for thing in ("fingertip", "target") if metrics else ():
         print(f"R² of a linear probe of one view's r, {thing}: {metrics[f'probe/{thing}_R2_1view']:.2f}")
