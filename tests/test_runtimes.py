@@ -19,6 +19,7 @@ from gqn_rl.checkpoint import save_model
 from gqn_rl.representation import SceneEncoder, load_encoder
 from gqn_rl.runtimes import RUNTIMES, cache, choose_runtime, compiled, sessions
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.threads import SMALL_BATCH
 from gqn_rl.views import Views
 from tests.flat_settings import build_model
 from tests.golden import MODELS
@@ -215,8 +216,8 @@ def test_threads_share_a_compiled_encoder(runtime):
                 np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
-def test_it_computes_with_as_many_threads_as_torch(monkeypatch, restore_threads):
-    """A session is opened for torch's number of threads, again when that changes, and not otherwise."""
+def test_a_few_pictures_take_one_thread_and_many_as_many_as_torch(monkeypatch, restore_threads):
+    """Sessions are opened for one thread and for torch's number, again when that changes, and not otherwise."""
     asked = []
     opened = compiled.open_session
 
@@ -225,11 +226,13 @@ def test_it_computes_with_as_many_threads_as_torch(monkeypatch, restore_threads)
         return opened(runtime, content, num_threads, precision)
 
     monkeypatch.setattr(compiled, "open_session", spy)
-    encoder, views = encoder_of(tiny_model(), "onnx"), random_views(IMAGE_SIZE, 2)
-    for num_threads in (1, 1, 2, 2, 1):
+    encoder = encoder_of(tiny_model(), "onnx")
+    few, many = random_views(IMAGE_SIZE, SMALL_BATCH), random_views(IMAGE_SIZE, SMALL_BATCH + 1)
+    for num_threads, views in ((2, few), (2, many), (2, few), (2, many), (1, many), (3, few), (3, many), (2, many)):
         torch.set_num_threads(num_threads)
         encoder.encode_views(*views)
-    assert asked == [1, 2, 1]
+        assert torch.get_num_threads() == num_threads
+    assert asked == [1, 2, 3, 2]
 
 
 def test_weights_that_change_are_left_to_torch():

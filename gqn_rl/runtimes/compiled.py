@@ -47,30 +47,37 @@ class CompiledEncoder:
     def _begin(self) -> None:
         """Forgets what belongs to this process."""
         self._lock = threading.Lock()
-        self._encode: Encode | None = None
-        self._opened_for: tuple[int, int] | None = None
+        self._process = os.getpid()
+        self._sessions: dict[int, Encode] = {}
         self._watched: list[tuple[Tensor, int]] = []
 
-    def open(self, module: nn.Module, make: Callable[[], nn.Module], image_size: int, facts: str) -> Encode | None:
-        """Returns what encodes in this process, with as many threads as torch has; None leaves it to torch.
+    def open(
+        self, module: nn.Module, make: Callable[[], nn.Module], image_size: int, facts: str, num_threads: int
+    ) -> Encode | None:
+        """Returns what encodes in this process; None leaves it to torch.
 
         Args:
             module: whose weights decide; always the same one.
             make: returns it in the form that is exported: uint8 images [N, H, W, 3] and viewpoints [N, 7] to features.
             image_size: H = W in pixels.
             facts: what beside the weights decides what it computes.
+            num_threads: of the session, which is kept: the one with one thread, and the latest one with several.
         """
         if not self._usable or any(_version(tensor) != version for tensor, version in self._watched):
             return None
-        now = os.getpid(), torch.get_num_threads()
-        if self._opened_for != now:
-            with self._lock:
-                if self._opened_for != now and self._usable:
-                    tensors = [*module.parameters(), *module.buffers()]
-                    self._watched = self._watched or [(tensor, _version(tensor)) for tensor in tensors]
-                    self._encode = self._opened(make(), image_size, _key(module, facts), num_threads=now[1])
-                    self._opened_for = now
-        return self._encode
+        sessions = self._sessions if self._process == os.getpid() else {}
+        if num_threads in sessions:
+            return sessions[num_threads]
+        with self._lock:
+            sessions = self._sessions if self._process == os.getpid() else {}
+            if num_threads not in sessions and self._usable:
+                tensors = [*module.parameters(), *module.buffers()]
+                self._watched = self._watched or [(tensor, _version(tensor)) for tensor in tensors]
+                opened = self._opened(make(), image_size, _key(module, facts), num_threads)
+                kept = {number: encode for number, encode in sessions.items() if number == 1}
+                sessions = kept if opened is None else {**kept, num_threads: opened}
+                self._sessions, self._process = sessions, os.getpid()
+        return sessions.get(num_threads)
 
     def _opened(self, module: nn.Module, image_size: int, key: str, num_threads: int) -> Encode | None:
         """Opens what a copy brought along, or the cache has, or is exported now: the first that computes as torch."""
