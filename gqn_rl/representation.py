@@ -6,6 +6,7 @@ import copy
 import importlib.resources
 import pathlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -281,14 +282,15 @@ def random_encoder(
 
 
 def view_statistics(
-    psi: np.ndarray, geometry: Geometry | None = None, entries: int | None = None
+    psi: np.ndarray, geometry: Geometry | None = None, entries: int | Callable[[torch.Tensor], int] | None = None
 ) -> dict[str, torch.Tensor]:
     """Measures what one view says: what an encoder's file needs to say it in standard entries.
 
     Args:
         psi: ψ of K views each of N scenes, float32 [N, K, *shape].
         geometry: how the model reads r.
-        entries: how many directions, the most telling; None decides by their variance (`scene_directions`).
+        entries: how many directions, the most telling, or what chooses that number for standard entries [N, K, R];
+            None decides by their variance (`scene_directions`).
 
     Returns:
         `r_mean` and `r_std`, [*shape] each (1 where an entry never varies), and where r is a vector and K ≥ 2
@@ -301,11 +303,16 @@ def view_statistics(
     statistics = {R_MEAN: mean, R_STD: std}
     if features.ndim == 2 and psi.shape[1] > 1:
         standard = ((features - mean) / std).unflatten(0, psi.shape[:2])
-        statistics[R_DIRECTIONS] = scene_directions(standard, entries)
+        statistics[R_DIRECTIONS] = _chosen_directions(standard, entries)
         if geometry is not None and (num_positions := geometry.num_positions):
-            places = scene_directions(standard[..., :num_positions], entries)
+            places = _chosen_directions(standard[..., :num_positions], entries)
             statistics[R_PLACE_DIRECTIONS] = F.pad(places, (0, 0, 0, standard.shape[-1] - num_positions))
     return statistics
+
+
+def _chosen_directions(standard: torch.Tensor, entries: int | Callable[[torch.Tensor], int] | None) -> torch.Tensor:
+    """Returns as many directions of standard entries [N, K, R] as are asked for."""
+    return scene_directions(standard, entries(standard) if callable(entries) else entries)
 
 
 def num_entries(encoder: Any) -> int:

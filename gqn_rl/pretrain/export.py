@@ -12,6 +12,7 @@ from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.pretrain.evaluation import encode_scenes
+from gqn_rl.pretrain.telling import TellingDirections
 from gqn_rl.representation import view_statistics
 
 VIEWS = "views"
@@ -47,7 +48,8 @@ def export_encoder(
     """
     num_scenes = min(STATISTICS_SCENES, train.num_scenes)
     num_views = min(STATISTICS_VIEWS, train.views_per_scene)
-    statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.geometry)
+    telling = TellingDirections(train.state_names, train.states[:num_scenes])
+    statistics = view_statistics(encode_scenes(model, train, num_scenes, num_views, device), model.geometry, telling)
     metadata = {"step": step, "metrics": metrics, "dataset": dataset_summary(train.manifest), **statistics}
     if earlier:
         metadata["earlier"] = list(earlier)
