@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.command_words import let_consoles_take_all_characters
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.machine import available_cores
 from gqn_rl.pretrain.evaluation import fixed_views
@@ -67,6 +68,7 @@ QUICK = Size(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the stages one after the other, then says where the results lie and how long each stage took."""
+    let_consoles_take_all_characters()
     options = _parser().parse_args(arguments)
     out = options.out or Path("demo/quick" if options.quick else "demo")
     size = QUICK if options.quick else FULL

@@ -8,6 +8,7 @@ imported by the check that looks at it.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib.util
 import os
@@ -15,11 +16,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from gqn_rl.cli import versions
+from gqn_rl.command_words import let_consoles_take_all_characters
 from gqn_rl.machine import available_cores
 
 SLOW_FRAMES_PER_S = 200.0
@@ -40,8 +42,15 @@ class Finding:
     essential: bool = False
 
 
-def main() -> int:
-    """Prints the report; returns 1 when something essential is broken, else 0."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Prints the report; returns 1 when something essential is broken, else 0.
+
+    Raises:
+        SystemExit: help was asked for (status 0), or something that the doctor does not know (2).
+    """
+    let_consoles_take_all_characters()
+    style = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser("python -m gqn_rl.doctor", description=__doc__, formatter_class=style).parse_args(arguments)
     findings = [finding for check in CHECKS for finding in run_check(check)]
     print(report(findings))
     return int(any(finding.essential for finding in findings))
@@ -189,4 +198,4 @@ CHECKS = (check_versions, check_opengl, check_triton, check_scene, check_compute
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

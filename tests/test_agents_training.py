@@ -287,3 +287,18 @@ def test_the_extractor_refuses_pictures_of_another_size():
     space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 24, 24), np.uint8)})
     with pytest.raises(ValueError, match=r"16x16 pixels, but the observation has \(3, 24, 24\)"):
         GQNExtractor(space, random_encoder(NETWORK, seed=0))
+
+
+def test_what_falls_follows_the_total_steps_of_now(tmp_path):
+    """Continued to 160 instead of 96 steps, the learning rate is again the share of 160 that is left."""
+    settings = SETTINGS | {"learning_rate": 0.01, "falling": ["learning_rate"]}
+    train(tmp_path, 96, settings=settings)
+    train(tmp_path, 160, settings=settings)
+    rows = [
+        (int(row["step"]), float(row["train/learning_rate"]))
+        for row in read(tmp_path, "progress.csv")
+        if row["train/learning_rate"]
+    ]
+    left = {32: 1 - 32 / 96, 64: 1 - 64 / 96, 96: 0.0, 128: 1 - 128 / 160, 160: 0.0}
+    assert dict(rows) == pytest.approx({step: 0.01 * share for step, share in left.items() if step in dict(rows)})
+    assert {96, 128} <= set(dict(rows))

@@ -1,5 +1,8 @@
 """The doctor: reports what is there, keeps going past what is broken, and says what to do."""
 
+import io
+import sys
+
 import pytest
 
 from gqn_rl import doctor
@@ -14,6 +17,29 @@ def test_report_on_this_machine_names_everything_asked_for(capsys):
         assert f"  {name} " in said
     for name in ("GL vendor", "GL renderer", "frames/s", "cores", "threads", "device", "disk"):
         assert f" {name} " in said
+
+
+def test_help_is_printed_and_nothing_is_examined(monkeypatch, capsys):
+    """`--help` says what the doctor does; a word that it does not know is refused with status 2."""
+    monkeypatch.setattr(doctor, "CHECKS", ())
+    for arguments, status in ((["--help"], 0), (["-h"], 0), (["threads=1"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            doctor.main(arguments)
+        assert ended.value.code == status
+        out, err = capsys.readouterr()
+        assert "usage: python -m gqn_rl.doctor" in out + err and "in order" not in out
+        assert ("Says whether this machine is fit" in out) == (status == 0)
+        assert ("unrecognized arguments: threads=1" in err) == (status == 2)
+
+
+def test_a_console_without_utf8_gets_the_report(monkeypatch):
+    """What it cannot show, such as ×, is replaced."""
+    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([Finding("frames/s", "3000 (64×64)")]),))
+    monkeypatch.setattr(sys, "stdout", console)
+    assert doctor.main() == 0
+    console.flush()
+    assert b"  frames/s  3000 (64?64)\n" in console.buffer.getvalue()
 
 
 def test_broken_check_is_reported_and_the_others_still_run(monkeypatch, capsys):

@@ -59,7 +59,8 @@ def train(
         eval_envs: evaluation environments, used by nobody else.
         settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, `encoder`, with
             which PPO's network begins and which learns on, `extractor`, arguments of `PixelExtractor` where pictures
-            are seen, and `falling`, names of settings that fall linearly to 0, may stand beside them.
+            are seen, and `falling`, names of settings that fall linearly to 0 at `total_steps`, may stand beside
+            them. A run that is continued with more steps has at once the value of the share of them that is left.
         seed: of the weights, the actions and the training episodes.
         progress: whether to show SB3's progress bar.
         trust_zip: see `checkpoint.restore_newest`.

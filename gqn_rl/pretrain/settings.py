@@ -19,7 +19,8 @@ class TrainSettings:
         num_queries: query views per scene; they share one r.
         lr, lr_end, lr_steps: Adam's learning rate goes linearly from `lr` to `lr_end` over `lr_steps` …
         lr_warmup_steps: … times a ramp from 0 to 1 over these first steps.
-        sigma, sigma_end, sigma_steps: the pixels' standard deviation, likewise linear.
+        sigma, sigma_end, sigma_steps: the pixels' standard deviation, likewise linear. Both lines end at steps of their
+            own, not at `total_steps`: a run that is continued with more steps goes on with `lr_end` and `sigma_end`.
         grad_clip_norm: largest norm of the gradient; None leaves it alone.
         warmup_steps: curriculum: steps with z at the prior's mean and no KL. 0 in the paper.
         warmup_context: curriculum: context views of these steps; None draws their number as later.
