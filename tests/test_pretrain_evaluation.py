@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.models.protocols import Bound
 from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.hardware import Workers
@@ -38,8 +39,9 @@ class Oracle:
     def reconstruct(self, context, query):
         return prepare_images(query.images) + 0.1
 
-    def loss(self, context, query, *, sigma):
-        return torch.tensor(0.0), {"kl": torch.tensor(float(context.images.shape[1]))}
+    def bound(self, context, query, *, sigma):
+        nothing = torch.zeros(len(context.images))
+        return Bound(nothing, nothing + context.images.shape[1], nothing)
 
 
 def test_measures_of_a_perfect_prediction(splits):
@@ -80,7 +82,7 @@ def test_query_is_no_context_view(splits):
 class StateCode(torch.nn.Module):
     """Its ψ is the scene's true state, looked up by viewpoint, plus noise that only more views average out."""
 
-    reading = None
+    geometry = None
 
     def __init__(self, *datasets):
         super().__init__()

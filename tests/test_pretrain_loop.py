@@ -17,6 +17,7 @@ from gqn_rl.checkpoint import load_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.loop import train
+from gqn_rl.pretrain.objectives import Elbo
 from gqn_rl.pretrain.resume_checks import load_optimizer
 from gqn_rl.pretrain.trainer import Trainer
 from tests.flat_settings import build_model
@@ -315,19 +316,17 @@ def test_what_does_not_fit_is_refused(splits, finished, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_each_step_trains_on_what_its_schedules_say(splits, tmp_path):
-    """The model is given one view without latents in the warm-up, then latents and up to three views."""
-    model, calls = tiny_model(), []
-    loss = model.loss
+def test_each_step_trains_on_what_its_schedules_say(splits, tmp_path, monkeypatch):
+    """The objective is given one view without latents in the warm-up, then latents and up to three views."""
+    calls, loss = [], Elbo.loss
 
-    def spy(context, query, *, sigma, latents=True):
-        if torch.is_grad_enabled():
-            calls.append((context.images.shape[1], query.images.shape[1], latents, round(sigma, 4)))
-        return loss(context, query, sigma=sigma, latents=latents)
+    def spy(self, model, context, query, *, phase, sigma):
+        calls.append((context.images.shape[1], query.images.shape[1], phase.latents, round(sigma, 4)))
+        return loss(self, model, context, query, phase=phase, sigma=sigma)
 
-    model.loss = spy
-    run(splits, tmp_path, tiny_settings(num_queries=2, total_steps=20), model)
-    assert all(call[:3] == (1, 2, False) for call in calls[:4])
+    monkeypatch.setattr(Elbo, "loss", spy)
+    run(splits, tmp_path, tiny_settings(num_queries=2, total_steps=20))
+    assert len(calls) == 20 and all(call[:3] == (1, 2, False) for call in calls[:4])
     assert {call[0] for call in calls[4:]} == {1, 2, 3} and all(call[1:3] == (2, True) for call in calls[4:])
     assert [call[3] for call in calls[:12:4]] == [2.0, 1.35, 0.7]
 
@@ -346,7 +345,7 @@ def test_compiled_objective_serves_every_sigma(splits):
     """The schedule of sigma costs no compilation: graphs differ in the number of context views alone."""
     settings = tiny_settings(warmup_steps=0, sigma_steps=100)
     trainer, counter = Trainer(tiny_model(), settings, Workers()), CompileCounter()
-    trainer._objective.compile(backend=counter)
+    trainer._loss.compile(backend=counter)
     for step in range(14):
         trainer.update(trainer.draw(splits[0], step))
     assert 1 <= counter.frame_count <= 5

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl import load_encoder
+from gqn_rl.artefacts.documents import sealed
 from gqn_rl.groups import present_words, register_groups
 from gqn_rl.locks import sole_writer
 from gqn_rl.models import build_model
@@ -98,7 +99,7 @@ def test_data_of_another_field_of_view_are_refused(tmp_path):
     path = tmp_path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["scene_facts"]["fovy_deg"] = 45.0
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
     with pytest.raises(ValueError, match="of view of 45°, but 60° is asked for"):
         open_splits(str(tmp_path), scene_name="fake", image_size=16, scene_settings={"fovy_deg": 60})
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,8 +43,14 @@ def clear_old(run_dir: pathlib.Path) -> None:
         clear_leftovers(folder)
 
 
-def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
+def load_newest(
+    run_dir: pathlib.Path, check: Callable[[pathlib.Path, Any], None] = check_state
+) -> dict[str, Any] | None:
     """Returns the newest whole state, None for a run that has not begun; damaged files are named and passed over.
+
+    Args:
+        run_dir: the run's folder.
+        check: raises a ValueError for a state that is not of such a run, by default one of pretraining.
 
     Raises:
         ValueError: there are resume files and none of them is whole.
@@ -52,7 +59,7 @@ def load_newest(run_dir: pathlib.Path) -> dict[str, Any] | None:
     for path in reversed(files):
         try:
             state = read_state(path)
-            check_state(path, state)
+            check(path, state)
             return state
         except ValueError as error:
             _log.warning("%s Falling back to the resume file before it.", error)

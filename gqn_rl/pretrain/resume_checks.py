@@ -29,15 +29,19 @@ _OF_DATA = ("scene", "seed", "num_scenes", "views_per_scene", "image_size")
 _PREFIX = {SETTINGS: "train", DATA: "data"}
 """How these settings are called on the command line."""
 _REMEDY = "the run cannot go on from it"
-_PLAIN = Record(
+_COUNT = Number(least=0, most=2**53, integer=True)
+STEP = Record({"step": _COUNT})
+"""Plain entries of a state that has no more than weights and an optimiser."""
+PRETRAINING = Record(
     {
-        "step": Number(least=0, most=2**53, integer=True),
-        "num_summed": Number(least=0, most=2**53, integer=True),
+        "step": _COUNT,
+        "num_summed": _COUNT,
         "best": Number(finite=False),
         "model_settings": MapOf(),
     },
     {"earlier": ListOf(MapOf()), SETTINGS: MapOf(), DATA: MapOf()},
 )
+"""Plain entries of a state of pretraining."""
 
 
 def begun_with(settings: TrainSettings, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,33 +72,39 @@ def check_begun_with(run_dir: pathlib.Path, state: Mapping[str, Any], asked: Map
         )
 
 
-def check_state(path: pathlib.Path, state: Any) -> None:
+def check_state(path: pathlib.Path, state: Any, record: Record = PRETRAINING, weights_entry: str = "model") -> None:
     """Refuses a state that no run could have written: entries of another kind, another step, NaN, infinity.
+
+    Args:
+        path: the file, for the error.
+        state: what it holds.
+        record: plain entries that it must have.
+        weights_entry: where its weights are.
 
     Raises:
         ValueError: names the file and the entry.
     """
-    check(path, state, _PLAIN, _REMEDY)
+    check(path, state, record, _REMEDY)
     try:
         json.dumps([state.get(key) for key in ("model_settings", "earlier", SETTINGS, DATA)])
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{path}`: settings must be what JSON can hold ({error}); {_REMEDY}.") from None
-    if math.isnan(state["best"]):
+    if math.isnan(state.get("best", 0.0)):
         raise ValueError(f"`{path}`: `best` must be a number, got nan; {_REMEDY}.")
     if not path.name.endswith(f"-{state['step']:09d}.resume"):
         raise ValueError(f"`{path}`: `step` must be that of its name, got {state['step']}; {_REMEDY}.")
-    weights = state.get("model")
+    weights = state.get(weights_entry)
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"`{path}`: `model` must be tensors by name, got {shown(weights)}; {_REMEDY}.")
+        raise ValueError(f"`{path}`: `{weights_entry}` must be tensors by name, got {shown(weights)}; {_REMEDY}.")
     for name, value in _tensors(state, ""):
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ValueError(f"`{path}`: `{name}` holds NaN or infinity; {_REMEDY}.")
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
+def load_weights(model: nn.Module, state: Mapping[str, Any], weights_entry: str = "model") -> None:
     """Gives a model the weights of a state whose settings are the model's."""
-    check_like(_name(state), state["model"], model.state_dict(), _REMEDY)
-    model.load_state_dict(state["model"])
+    check_like(_name(state), state[weights_entry], model.state_dict(), _REMEDY)
+    model.load_state_dict(state[weights_entry])
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Any, state: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ together with ψ. What remains in centimetres is the picture's or the architectu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 from typing import Any
@@ -21,6 +22,7 @@ from gqn_rl.models import SceneModel
 from gqn_rl.models.readout import Readout
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.export import export_encoder
+from gqn_rl.pretrain.resume_checks import STEP, check_state, load_optimizer, load_weights
 from gqn_rl.pretrain.schedules import linear
 from gqn_rl.representation import BEST_FILE, LAST_FILE
 from gqn_rl.runlog import RunLog
@@ -28,6 +30,7 @@ from gqn_rl.views import VIEWPOINT_SIZE, Views
 
 OBJECTIVE = "supervised"
 JUDGED_SCENES = 1000
+_WEIGHTS = "network"
 _POSITION = re.compile(r"(.+)_[xyz]")
 _SMALLEST_STD = 1e-6
 
@@ -119,7 +122,7 @@ def train_supervised(
                     objective=OBJECTIVE,
                 )  # fmt: skip
             if last or done % settings.checkpoint_every == 0 or stop.signal_name is not None:
-                state = {"step": done, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                state = {"step": done, _WEIGHTS: network.state_dict(), "optimizer": optimizer.state_dict()}
                 resume.save_state(run_dir, state, keep=2)
             if stop.signal_name is not None:
                 raise KeyboardInterrupt(stop.signal_name)
@@ -177,9 +180,9 @@ def _chosen_entries(names: tuple[str, ...], beginnings: tuple[str, ...]) -> list
 
 def _restore(run_dir: pathlib.Path, network: Regression, optimizer: torch.optim.Optimizer) -> int:
     """Goes back to the newest resume file; returns the steps that have been made."""
-    state = resume.load_newest(run_dir)
-    if state is None:
+    check = functools.partial(check_state, record=STEP, weights_entry=_WEIGHTS)
+    if (state := resume.load_newest(run_dir, check)) is None:
         return 0
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
+    load_weights(network, state, _WEIGHTS)
+    load_optimizer(optimizer, state.get("optimizer"), state)
     return int(state["step"])
