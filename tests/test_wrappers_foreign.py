@@ -18,6 +18,7 @@ from gqn_rl.envs.renderer import shared_renderer
 from gqn_rl.representation import load_encoder
 from gqn_rl.views import CameraPose
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVectorEnv
+from gqn_rl.wrappers.factory import make_env, make_vec_env
 
 EYE, SIZE = Fixed((1.0, 0.0, 0.8), (0.0, 0.0, 0.0)), 16
 WORLD = """<mujoco><worldbody><light pos="0 0 3"/><camera name="front" pos="2 0 0" xyaxes="0 1 0 0 0 1"/>
@@ -130,6 +131,51 @@ def test_goals_of_a_dict_observation_stand_beside_r():
     assert set(observation) == {"representation", "viewpoint", *GOAL_KEYS} == set(env.observation_space.spaces)
     np.testing.assert_array_equal(observation["desired_goal"], env.unwrapped.goal)
     assert env.observation_space["achieved_goal"] == Goals.observation_space["achieved_goal"]
+
+
+@pytest.fixture
+def goals_id():
+    """The id under which `Goals` is registered for one test."""
+    gym.register("Goals-v0", Goals)
+    yield "Goals-v0"
+    del gym.registry["Goals-v0"]
+
+
+@pytest.mark.parametrize("repr", ["pixels", "gqn"])
+def test_the_factories_keep_goals_too(goals_id, repr):
+    """`make_env` and `make_vec_env` hand them on beside pictures and beside r."""
+    how = {
+        "repr": repr,
+        "camera": EYE,
+        "size": SIZE,
+        "keep": GOAL_KEYS,
+        "encoder": Session() if repr == "gqn" else None,
+    }
+    seen = {"pixels": {"image", "viewpoint"}, "gqn": {"representation", "viewpoint"}}[repr]
+    env, envs = make_env(goals_id, **how), make_vec_env(goals_id, num_envs=2, seed=5, **how)
+    observation, observations = env.reset(seed=5)[0], envs.reset()
+    assert set(observation) == set(observations) == set(env.observation_space.spaces) == {*GOAL_KEYS, *seen}
+    np.testing.assert_array_equal(observation["desired_goal"], env.unwrapped.goal)
+    np.testing.assert_array_equal(observations["desired_goal"][0], env.unwrapped.goal)
+    assert (envs.step(np.ones((2, 2)))[0]["achieved_goal"][:, :2] > 0).all()
+
+
+def test_the_factories_hand_the_picture_on_beside_goals(goals_id):
+    """Beside r, `keep` may name the picture as before; it is not looked for among the environment's own keys."""
+    env = make_env(goals_id, camera=EYE, size=SIZE, encoder=Session(), keep=["image", "desired_goal"])
+    assert env.reset(seed=0)[0]["image"].shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(("repr", "keep", "said"), [
+    ("oracle", ["achieved_goal"], "has no effect with repr='oracle'"),
+    ("pixels", ["image"], "own keys with repr='pixels'"),
+    ("pixels", "achieved_goal", "must be a list of observation keys"),
+    ("pixels", ["goal"], r"entries of the environment's observation .*got \['goal'\]"),
+])  # fmt: skip
+def test_the_factories_refuse_what_cannot_be_kept(goals_id, repr, keep, said):
+    """One sentence each."""
+    with pytest.raises(ValueError, match=said):
+        make_env(goals_id, repr, EYE, size=SIZE, keep=keep)
 
 
 @pytest.mark.parametrize(("keep", "said"), [

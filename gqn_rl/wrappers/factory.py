@@ -41,6 +41,7 @@ def make_env(
     size: int | None = None,
     proprioception: Sequence[str] = (),
     pose_noise: Sequence[float] = (0.0, 0.0),
+    keep: Sequence[str] = (),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> gym.Env[Any, Any]:
@@ -55,13 +56,16 @@ def make_env(
         size: height and width of the pictures; by default the encoder's, or 64 without one.
         proprioception: see `CameraObservation`; beside r it is seen too.
         pose_noise: see `CameraObservation`.
+        keep: keys of the environment's own Dict observation to see beside pictures or r, such as "achieved_goal" and
+            "desired_goal"; beside r also those of `CameraObservation`'s.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNObservationWrapper`.
     """
+    own = _own_keys(repr, keep)
     encoder = _encoder_for(repr, encoder, representation)
     size = _picture_size(size, encoder)
-    env = _camera_env(env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise)
-    representation = _keeping(representation, proprioception)
+    env = _camera_env(env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise, own)
+    representation = _keeping(representation, keep, proprioception)
     return env if encoder is None else GQNObservationWrapper(env, encoder, **representation)
 
 
@@ -79,6 +83,7 @@ def make_vec_env(
     stack: int = 1,
     proprioception: Sequence[str] = (),
     pose_noise: Sequence[float] = (0.0, 0.0),
+    keep: Sequence[str] = (),
     env_kwargs: dict[str, Any] | None = None,
     **representation: Any,
 ) -> VecEnv:
@@ -99,6 +104,7 @@ def make_vec_env(
             images [H, W, 3 * stack] and viewpoints [7 * stack], 0 where the episode is younger.
         proprioception: as for `make_env`.
         pose_noise: see `CameraObservation`.
+        keep: as for `make_env`.
         env_kwargs: keyword arguments of the environment itself.
         **representation: further arguments of `GQNVecEnv`.
     """
@@ -108,10 +114,11 @@ def make_vec_env(
         )
     if stack < 1 or (stack > 1 and repr != "pixels"):
         raise ValueError(f"`stack` must be 1, or more with repr='pixels', got {stack} with repr={repr!r}.")
+    own = _own_keys(repr, keep)
     encoder = _encoder_for(repr, encoder, representation)
     size = _picture_size(size, encoder)
-    make = functools.partial(_camera_env, env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise)
-    representation = _keeping(representation, proprioception)
+    make = functools.partial(_camera_env, env_id, repr, camera, size, proprioception, env_kwargs or {}, pose_noise, own)
+    representation = _keeping(representation, keep, proprioception)
     files = [None if monitor_dir is None else pathlib.Path(monitor_dir) / str(i) for i in range(num_envs)]
     starts: list[Callable[[], gym.Env]] = [functools.partial(_monitored, make, file) for file in files]
 
@@ -222,10 +229,22 @@ def _picture_size(size: int | None, encoder: Encoder | None) -> int:
     return size or (64 if encoder is None else encoder.image_size)
 
 
-def _keeping(representation: dict[str, Any], proprioception: Sequence[str]) -> dict[str, Any]:
-    """Returns the arguments of `GQNObservationWrapper` that hand proprioception on."""
-    kept = {"keep": [*representation.get("keep", ()), PROPRIOCEPTION]}
-    return representation | kept if proprioception else representation
+def _own_keys(repr: str, keep: Sequence[str]) -> list[str]:
+    """Returns which of the keys to keep are the environment's own, and not of `CameraObservation`; refuses the rest."""
+    if isinstance(keep, str):
+        raise ValueError(f"`keep` must be a list of observation keys, got the string {keep!r}.")
+    own = [key for key in keep if key not in (IMAGE, VIEWPOINT, PROPRIOCEPTION)]
+    if keep and repr == "oracle":
+        raise ValueError(f"`keep` {list(keep)} has no effect with repr='oracle', which sees everything; leave it out.")
+    if repr == "pixels" and len(own) < len(keep):
+        raise ValueError(f"`keep` must name the environment's own keys with repr='pixels', got {list(keep)}.")
+    return own
+
+
+def _keeping(representation: dict[str, Any], keep: Sequence[str], proprioception: Sequence[str]) -> dict[str, Any]:
+    """Returns the arguments of `GQNObservationWrapper` that hand these keys, and proprioception, on."""
+    kept = list(dict.fromkeys([*keep, *([PROPRIOCEPTION] if proprioception else [])]))
+    return representation | {"keep": kept} if kept else representation
 
 
 def _camera_env(
@@ -236,6 +255,7 @@ def _camera_env(
     proprioception: Sequence[str],
     env_kwargs: dict[str, Any],
     pose_noise: Sequence[float] = (0.0, 0.0),
+    keep: Sequence[str] = (),
 ) -> gym.Env[Any, Any]:
     """Makes the environment as far as its pictures, or its true state for the oracle."""
     if env_kwargs.get("render_mode") is not None:
@@ -244,7 +264,7 @@ def _camera_env(
         env = gym.make(env_id, disable_env_checker=True, **env_kwargs)
     except TypeError as error:  # an argument that it does not have
         raise ValueError(f"`{env_id}` cannot be made: {error}.") from error
-    return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception, pose_noise)
+    return env if repr == "oracle" else CameraObservation(env, camera, size, proprioception, pose_noise, keep=keep)
 
 
 def _monitored(make: Callable[[], gym.Env[Any, Any]], file: pathlib.Path | None) -> Monitor:
