@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ import torch
 from torch import distributions, nn
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.dataset import generate
 from gqn_rl.envs.cameras import Fixed
 from gqn_rl.models import DENSITIES, REPRESENTATIONS, SceneFacts, SceneModelConfig, build_model, register_density
 from gqn_rl.models.likelihood import gaussian_bound
 from gqn_rl.models.readout import Readout
+from gqn_rl.pretrain.__main__ import main as command
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.representation import load_encoder
@@ -22,6 +26,7 @@ from gqn_rl.uncertainty import bayesian_surprise, predicted_information_gain
 from gqn_rl.views import Views, prepare_images
 from gqn_rl.wrappers import make_env
 from tests import golden
+from tests.fake_scene import FakeScene
 from tests.tiny_pretraining import make_data, tiny_settings
 
 SCENE = SceneFacts(16, 7, 50.0, (0.8, 3.0), (2.0, 1.0))
@@ -193,7 +198,8 @@ class Flat(nn.Module):
         self.size, self.linear = scene.image_size, nn.Linear(condition.constant[0], 3)
 
     def mean(self, c):
-        colour = self.linear(c.constant).expand(-1, c.viewpoints.shape[1], -1).float()
+        seen = c.constant.reshape(*c.constant.shape[:3], -1).mean(-1)  # vectors, or maps by their mean
+        colour = self.linear(seen).expand(-1, c.viewpoints.shape[1], -1).float()
         return colour[..., None, None].expand(-1, -1, -1, self.size, self.size)
 
     def sample(self, c, *, noise=None):
@@ -223,6 +229,26 @@ def test_a_density_that_only_this_test_knows_goes_from_pictures_to_an_agent(tmp_
         env = make_env("Reacher-v5", "gqn", Fixed((0.35, 0.0, 0.45), (0.0, 0.0, 0.0)), encoder)
         seen, _ = env.reset(seed=0)
         assert seen["representation"].ndim == 1 and np.isfinite(seen["representation"]).all()
+    finally:
+        del DENSITIES["flat"]
+
+
+def test_a_density_that_only_this_test_knows_is_trained_by_command(tmp_path, monkeypatch, restore_threads):
+    """`recipe=gqn_points model/density=flat model.density.width=4`: Hydra knows what was registered, by its types."""
+    counts = {"num_scenes": 16, "held_out_scenes": 8, "views_per_scene": 6, "seed": 0, "num_workers": 1}
+    scenes = functools.partial(FakeScene, 16)
+    generate(tmp_path / "data", scenes, scene_name="rooms", progress=False, **counts)
+    sizes = ["train.total_steps=4", "train.batch_size=4", "train.eval_scenes=4", "train.probe_scenes=8", "threads=1"]
+    words = ["env=rooms", "env.scene.image_size=16", "+model.scene.fovy_deg=50", "data.root=data", "run_dir=run"]
+    chosen = ["recipe=gqn_points", "model/density=flat", "model.density.width=4", *words, *sizes]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pretrain", *chosen])
+    register_density(Flat, FlatConfig())
+    try:
+        command()
+        model, facts = load_model(tmp_path / "run/last.safetensors")
+        assert facts["step"] == 4 and facts["model"]["representation"]["kind"] == "points"
+        assert facts["model"]["density"] == {"kind": "flat", "width": 4} and isinstance(model.density, Flat)
     finally:
         del DENSITIES["flat"]
 
