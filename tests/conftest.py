@@ -2,8 +2,11 @@
 
 import logging
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: test processes share the cores
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is: its own renderer, our reference, finds no display
 
 import pytest
 import torch
