@@ -14,6 +14,7 @@ import torch
 from gqn_rl.envs import uploads
 from gqn_rl.envs.opengl import candidate_backends, gl_strings, open_gl_context
 from gqn_rl.envs.renderer import assets_changed, close_renderers, shared_renderer
+from gqn_rl.models.config import SceneFacts
 from gqn_rl.models.densities.states import RayState
 from gqn_rl.views import CameraPose
 
@@ -49,7 +50,8 @@ def test_a_ball_straight_ahead_is_in_the_middle_and_as_large_as_it_must_be():
 def test_a_ball_on_a_cells_ray_is_drawn_in_that_cell(row, column):
     """The rays that the model computes from a viewpoint are the renderer's: top row first, left column first."""
     pose = CameraPose((1.0, -0.7, 0.9), yaw_rad=2.2, pitch_rad=-0.5)
-    rays = RayState(4, 8, map_size=8, fovy_deg=45.0, depths_m=(1.5, 2.0))
+    scene = SceneFacts(64, fovy_deg=45.0, depths_m=(1.5, 2.0), wavelengths_m=(1.0,))
+    rays = RayState((4,), (8, 8, 8), scene)
     model, data = ball_at(rays.points(torch.as_tensor(pose.viewpoint)[None])[0, 0, :, row, column].double().numpy())
     rows, columns = np.nonzero(red(shared_renderer(model, 64, 64).render(model, data, pose)))
     assert (rows.mean() // 8, columns.mean() // 8) == (row, column)
