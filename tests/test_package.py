@@ -52,8 +52,9 @@ def test_lock_satisfies_the_ranges():
     from packaging.utils import canonicalize_name
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = [line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line]
-    locked = {canonicalize_name(name): version for name, version in pins}
+    lines = (line.partition(" #")[0] for line in (ROOT / "requirements.lock").read_text().splitlines())
+    pins = [Requirement(line) for line in lines if "==" in line]
+    locked = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), text
