@@ -137,7 +137,7 @@ def test_pretraining_on_imported_data_leaves_an_encoder(tmp_path, source):
 
     give("import_dataset", f"source={source}", "name=jaco", "image_size=16", "num_workers=1")
     said = give("pretrain", "env=imported", "env.dataset=jaco", "model=gqn_debug", "train.total_steps=2", "threads=1")
-    assert "Training gqn on 23 scenes of data/imported_jaco" in said and "eval/psnr_1view" in said
+    assert "Training pyramid × draw on 23 scenes of data/imported_jaco" in said and "eval/psnr_1view" in said
     encoder = load_encoder(tmp_path / "runs/pretrain/imported_jaco_gqn_debug_seed0")
     assert encoder.image_size == 16 and encoder.metadata["dataset"]["scene"] == "imported_jaco"
     r = encoder.encode_views(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 7), np.float32))
