@@ -37,7 +37,7 @@ def quick_workers(monkeypatch):
     monkeypatch.setattr(starting, "get_context", forkserver)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def restore_logging(monkeypatch):
     """Undoes what Hydra does to the loggers of the process, where a test gives a command in it."""
     monkeypatch.setattr(logging.root, "handlers", logging.root.handlers[:])
