@@ -46,7 +46,6 @@ def call(monkeypatch, capsys, folder, *arguments):
     return status, said.out, said.err
 
 
-@pytest.mark.usefixtures("restore_logging")
 def test_command_imports_says_what_it_refused_and_then_has_nothing_to_do(monkeypatch, capsys, tmp_path, source):
     """Numbers, folder, file and byte of the damaged record, a progress bar; exit status 0; once more: already whole."""
     arguments = (f"source={source}", "name=jaco", "image_size=16", "num_workers=1")
@@ -59,7 +58,6 @@ def test_command_imports_says_what_it_refused_and_then_has_nothing_to_do(monkeyp
     assert status == 0 and "already whole; 1 record refused" in out
 
 
-@pytest.mark.usefixtures("restore_logging")
 def test_command_counts_scenes_when_their_number_is_known(monkeypatch, capsys, tmp_path, source):
     """`num_scenes` limits the import, and the progress bar then counts scenes."""
     arguments = (f"source={source}", "name=jaco", "image_size=16", "num_workers=1", "num_scenes=4", "held_out_scenes=2")
@@ -67,7 +65,6 @@ def test_command_counts_scenes_when_their_number_is_known(monkeypatch, capsys, t
     assert status == 0 and "4 + 2 held-out scenes" in out and "no records refused" in out and "4/4" in err
 
 
-@pytest.mark.usefixtures("restore_logging")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

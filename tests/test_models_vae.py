@@ -251,7 +251,6 @@ def test_untrained_twin_has_the_same_network():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("restore_logging")
 def test_commands_go_from_nothing_to_an_agent(tmp_path, monkeypatch, capsys):
     """Model=vae pretrains, repr=vae trains on its code and goes on; no encoder, or one of a GQN, is refused."""
     monkeypatch.chdir(tmp_path)

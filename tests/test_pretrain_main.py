@@ -130,7 +130,7 @@ def test_summary_shows_what_is_there():
     assert "eval/mse_1view 0.01234\n" in text and "R²: hand 0.50, wall 0.25\n" in text and "kl" not in text
 
 
-def test_a_run_folder_belongs_to_one_command_at_a_time(tmp_path, monkeypatch, capsys, restore_logging, restore_threads):
+def test_a_run_folder_belongs_to_one_command_at_a_time(tmp_path, monkeypatch, capsys, restore_threads):
     """The second is refused by name, before it makes data; nothing that was not there stays."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pretrain", "model=gqn_debug", "run_dir=mine/run", "threads=1"])
