@@ -23,6 +23,7 @@ from gqn_rl.envs.maze_model import (
     mean_colour,
 )
 from gqn_rl.envs.maze_motion import BODY_RADIUS_M, is_free
+from gqn_rl.envs.opengl import open_gl_context
 from gqn_rl.envs.renderer import shared_renderer
 from gqn_rl.views import CameraPose
 
@@ -56,7 +57,8 @@ def horizon_depth_m(scene: MazeScene, pose: CameraPose) -> np.ndarray:
     shared = shared_renderer(scene.model, 64, 64)
     shared.render(scene.model, scene.data, pose, scene.fovy_deg)
     depth, near, far = np.empty((64, 64), np.float32), NEAREST_DRAWN_M, FARTHEST_DRAWN_M
-    mujoco.mjr_readPixels(None, depth, shared._rect, shared._mjr)
+    with open_gl_context():
+        mujoco.mjr_readPixels(None, depth, shared._rect, shared._mjr)
     return near * far / (far - depth[32].astype(float) * (far - near))  # rows are read from the bottom
 
 

@@ -17,6 +17,12 @@ def double(number):
     return [2 * number] * 20_000  # more than a pipe holds
 
 
+def wait_first(number):
+    if number == 0:
+        time.sleep(0.5)  # every other item that may wait for it is done by then
+    return number
+
+
 def die(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -38,6 +44,12 @@ def test_results_come_in_order_whoever_is_faster():
         assert (label, result) == (str(count), 2 * count)
         assert len(taken) <= count + 1 + 2 * 8
     assert count == 49
+
+
+def test_results_that_waited_for_a_slow_one_do_not_end_the_rest():
+    """A worker that waits because enough results wait gets its next item when they have been taken."""
+    items = [(str(number), number) for number in range(60)]
+    assert list(map_in_order(wait_first, items, 2)) == items
 
 
 def test_no_items_give_no_results():

@@ -42,11 +42,12 @@ def map_in_order(
                     number, (label, item) = following
                     labels[number], busy[worker] = label, number
                     pool.send(worker, item)
-            while num_yielded in results:
+            if not labels:  # nothing was sent although nothing waits: the items have ended
+                return
+            if num_yielded in results:
                 yield labels.pop(num_yielded), results.pop(num_yielded)
                 num_yielded += 1
-            if not labels:
-                return
+                continue
             for worker, answer in pool.receive(awaited=busy):
                 if isinstance(answer, WorkerLost):
                     raise ChildProcessError(str(answer))
