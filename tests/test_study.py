@@ -177,7 +177,7 @@ def composed(name):
         return OmegaConf.to_container(compose("study", [f"study={name}"]), resolve=True)["study"]
 
 
-@pytest.mark.parametrize("name", ["quick", "jaco"])
+@pytest.mark.parametrize("name", ["quick", "jaco", "jaco_short"])
 def test_every_kind_of_run_of_the_studies_is_a_command_that_composes(tmp_path, name):
     """One run of each case with each setting: all words are settings of its command, the folder among them."""
     facts = composed(name)
@@ -188,6 +188,12 @@ def test_every_kind_of_run_of_the_studies_is_a_command_that_composes(tmp_path, n
             command = plan.parts[run.part].command
             cfg = compose(command, present_words([*run.words, f"{COMMANDS[command]}={tmp_path / run.folder}"]))
             assert cfg[COMMANDS[command]] == str(tmp_path / run.folder)
+
+
+@pytest.mark.parametrize("name", ["quick", "jaco"])
+def test_nothing_is_tuned_on_the_seeds_that_test(tmp_path, name):
+    """Settings are chosen on seeds of their own."""
+    plan = make_plan(name, composed(name)["parts"], tmp_path)
     tuned, tested = plan.parts["tune"], [part for part in plan.parts.values() if part.best_of]
     seeds = {seed for part in tested for seed in part.grid["seed"]}
     assert not seeds & set(tuned.grid["seed"]) and tested
