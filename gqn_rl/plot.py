@@ -20,6 +20,7 @@ the published oracle scales where there is no other), or, as in the paper's Fig.
 
 from __future__ import annotations
 
+import importlib.resources
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from gqn_rl.cli import command
 from gqn_rl.curves import (
     Comparison,
+    Look,
     attribute,
     compare,
     draw_curves,
@@ -61,10 +63,11 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"`axes` must be a list of {', '.join(_ENDINGS)}, got {', '.join(map(str, unknown))}.")
     comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind, cfg.nested)
     out.mkdir(parents=True, exist_ok=True)
+    looks = published_looks()
     for comparison in comparisons:
         name = file_name(f"{comparison.env}_{comparison.agent}")
         for axis in cfg.axes:
-            for path in draw_curves(comparison, axis, out / f"{name}_{_ENDINGS[axis]}", cfg.seed):
+            for path in draw_curves(comparison, axis, out / f"{name}_{_ENDINGS[axis]}", cfg.seed, looks):
                 print(path)
     rows = [row for comparison in comparisons for row in measure(comparison, cfg.seed)]
     write_csv(out / "table.csv", rows)
@@ -78,6 +81,13 @@ def main(cfg: DictConfig) -> None:
     if transfers:
         write_csv(out / "transfer.csv", transfers)
         print(out / "transfer.csv")
+
+
+def published_looks() -> dict[str, Look]:
+    """Returns how the curves of all representations under `configs/repr` are drawn, by their names."""
+    folder = importlib.resources.files("gqn_rl.configs") / "repr"
+    configs: list[Any] = [OmegaConf.create(file.read_text(encoding="utf-8")) for file in folder.iterdir()]
+    return {config.name: Look(**config.curve) for config in configs}
 
 
 def _compare_with_plain_warnings(runs: Any, behind: Any, nested: bool) -> list[Comparison]:

@@ -316,10 +316,10 @@ def _chosen_directions(standard: torch.Tensor, entries: int | Callable[[torch.Te
 
 
 def num_entries(encoder: Any) -> int:
-    """Returns how many numbers an encoder of any kind tells an agent of one view."""
+    """Returns how many features an agent gets of an encoder of any kind."""
     nothing = np.zeros((1, *encoder.representation_shape), np.float32), np.zeros((1, VIEWPOINT_SIZE), np.float32)
-    reading = getattr(encoder, "reading", None)
-    return int(np.prod(read(reading, *nothing, frame="world" if reading is None else reading.frames[0]).shape))
+    readout = getattr(encoder, "readout", None)
+    return int(np.prod(read(readout, *nothing, frame="world" if readout is None else readout.frames[0]).shape))
 
 
 def _directions(metadata: dict[str, Any], told: str | None) -> torch.Tensor | None:

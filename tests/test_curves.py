@@ -12,7 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import gqn_rl
 from gqn_rl.curves import compare, draw_curves, load_runs, measure, write_csv, write_markdown
-from gqn_rl.curves.figures import COLOURS, LABELS, LINE_STYLES
+from gqn_rl.curves.looks import OTHER_COLOURS, looks_of
+from gqn_rl.curves.runs import Look
+from gqn_rl.plot import published_looks
 from tests.tiny_runs import BEST, HEADER, RANDOM, TRANSFER_HEADER, rows_of, the_comparison, write_run, write_transfer
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -491,6 +493,39 @@ def test_nothing_warns_on_complete_runs(tmp_path):
 def test_every_representation_that_can_be_trained_has_a_colour_and_a_label():
     """Each file under configs/repr is drawn under a name for readers, and no two look alike."""
     names = {path.stem for path in (pathlib.Path(gqn_rl.__file__).parent / "configs/repr").glob("*.yaml")}
-    assert names <= set(COLOURS) & set(LABELS)
-    looks = {(COLOURS[name], LINE_STYLES.get(name.rpartition("_")[2], "-")) for name in COLOURS}
-    assert len(looks) == len(COLOURS)
+    looks = published_looks()
+    assert set(looks) == names
+    assert len({(look.colour, look.line) for look in looks.values()}) == len(looks)
+    assert len({look.label for look in looks.values()}) == len(looks)
+
+
+def test_a_run_says_itself_how_it_is_drawn_and_names_otherwise(tmp_path):
+    """First its `run.json`, then the config of that name, dash-dotted with a memory; else a free colour."""
+    known = {"pixels": Look("raw pixels", "#D55E00", "-")}
+    for name in ("pixels", "sound", "mine", "theirs"):
+        write_run(tmp_path / name, name, [5, 15])
+    write_run(tmp_path / "lstm", "pixels", [5, 15], agent="ppo_lstm")
+    (own,) = tmp_path.glob("mine/**/run.json")
+    own.write_text(
+        json.dumps({**json.loads(own.read_text()), "curve": {"label": "My r", "colour": "#123456", "line": ":"}})
+    )
+    with pytest.warns(UserWarning, match="no oracle run"):
+        cells = the_comparison(tmp_path).cells("moving")
+    assert looks_of(cells, known) == {
+        "pixels": known["pixels"],
+        "pixels_lstm": Look("raw pixels, LSTM", "#D55E00", "-."),
+        "mine": Look("My r", "#123456", ":"),
+        "sound": Look("sound", OTHER_COLOURS[0], "-"),
+        "theirs": Look("theirs", OTHER_COLOURS[1], "-"),
+    }
+
+
+@pytest.mark.parametrize(("colour", "line"), [("blue", "-"), ("#000000", "x")])
+def test_a_run_with_a_colour_or_a_line_that_is_none_is_refused(tmp_path, colour, line):
+    """The sentence names the file and what it must hold."""
+    file = write_run(tmp_path, "mine", [5, 15]) / "run.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "curve": {"label": "r", "colour": colour, "line": line}})
+    )
+    with pytest.raises(ValueError, match=r"run\.json.*(colour of the form #rrggbb|line style)"):
+        load_runs(tmp_path)

@@ -6,7 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from gqn_rl.curves import draw_curves, measure, write_markdown
-from gqn_rl.curves.figures import COLOURS, _draw_panel
+from gqn_rl.curves.figures import _draw_panel
+from gqn_rl.plot import published_looks
 from tests.tiny_runs import BEST, RANDOM, the_comparison, write_run
 
 
@@ -64,10 +65,10 @@ def test_runs_behind_are_dotted_and_named_once(tmp_path):
         comparison = the_comparison(tmp_path / "mine", [tmp_path / name for name in "abc"])
     figure = Figure()
     panel = figure.subplots()
-    _draw_panel(panel, comparison, "moving", "env_steps", 0)
+    _draw_panel(panel, comparison, "moving", "env_steps", 0, published_looks())
     dotted = [line for line in panel.lines if line.get_zorder() == 1 and len(line.get_xdata())]
     assert [line.get_ydata()[1] for line in dotted] == [6, 7, 8]
-    assert {line.get_color() for line in dotted} == {COLOURS["gqn"]}
+    assert {line.get_color() for line in dotted} == {published_looks()["gqn"].colour}
     names = panel.get_legend_handles_labels()[1]
     assert names == ["GQN representation, 1 seed", "GQN representation, behind"]
     (_, svg) = draw_curves(comparison, "env_steps", tmp_path / "curves", 0)

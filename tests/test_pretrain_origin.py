@@ -5,12 +5,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from gqn_rl.agents.run_facts import pretraining_cost
 from gqn_rl.checkpoint import load_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.origin import begin_from
 from gqn_rl.representation import SceneEncoder
-from gqn_rl.train_agent import pretraining_cost
 from tests import golden
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 

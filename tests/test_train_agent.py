@@ -14,9 +14,11 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl.agents import run_folder as files
+from gqn_rl.agents.encoders import warn_of_what_r_leaves_out
+from gqn_rl.agents.run_environments import task_arguments
+from gqn_rl.agents.run_facts import pretraining_cost
 from gqn_rl.locks import LOCK_FILE, sole_writer
 from gqn_rl.representation import load_encoder, random_encoder
-from gqn_rl.train_agent import pretraining_cost, task_arguments, warn_of_what_r_leaves_out
 
 CHOICES = [
     *("autoencoder", "gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window", "imagenet"),
@@ -139,12 +141,12 @@ def test_an_encoder_that_leaves_much_out_is_warned_of():
         own, maze = compose("train_agent"), compose("train_agent", ["env=maze"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_what_r_leaves_out(encoder, own)
+        warn_of_what_r_leaves_out(encoder, own.env)
     with pytest.warns(UserWarning, match="`encoder` was trained on scenes of jaco, but env=maze has others"):
-        warn_of_what_r_leaves_out(encoder, maze)
+        warn_of_what_r_leaves_out(encoder, maze.env)
     encoder.metadata["r_directions"] = encoder.metadata["r_directions"][:, :2]
     with pytest.warns(UserWarning, match=r"tells 2 of its \d+ directions: .* perhaps a goal, is left out"):
-        warn_of_what_r_leaves_out(encoder, own)
+        warn_of_what_r_leaves_out(encoder, own.env)
 
 
 @pytest.mark.parametrize("word", ["task={looks: random}", "+task.looks=random"])

@@ -14,7 +14,7 @@ from gqn_rl.models.representations.ground_plan import PlanGeometry
 from gqn_rl.representation import read
 from gqn_rl.views import REPRESENTATION, VIEWPOINT
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
-from gqn_rl.wrappers.factory import random_views
+from gqn_rl.wrappers.untrained import random_views
 
 SIZE, NUM_ENVS, NUM_STEPS = 16, 3, 9
 CAMERA = Dome((0.0, 0.0, 0.0), (0.5, 0.7), (0.0, 360.0), (30.0, 70.0))

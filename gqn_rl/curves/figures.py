@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,66 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Axis, Comparison
+from gqn_rl.curves.looks import Look, looks_of
 from gqn_rl.curves.runs import Run
 from gqn_rl.curves.statistics import FEW_SEEDS, bootstrap, iqm, percentile_interval
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; a representation has the same one in every figure, and
-# its variants, which look back, have a line style too.
-COLOURS = {
-    "oracle": "#000000",
-    "gqn": "#0072B2",
-    "gqn_window": "#56B4E9",
-    "gqn_episode": "#0072B2",
-    "gqn_pixels": "#56B4E9",
-    "gqn_joints": "#0072B2",
-    "gqn_finetuned": "#56B4E9",
-    "pixels": "#D55E00",
-    "pixels_stack": "#E69F00",
-    "pixels_lstm": "#D55E00",
-    "pixels_joints": "#D55E00",
-    "pixels_sb3": "#E69F00",
-    "pixels_impala": "#D55E00",
-    "pixels_rays": "#E69F00",
-    "pixels_points": "#E69F00",
-    "imagenet": "#999999",
-    "autoencoder": "#009E73",
-    "supervised": "#009E73",
-    "vae": "#009E73",
-    "random_encoder": "#CC79A7",
-    "random_encoder_episode": "#CC79A7",
-}
-LINE_STYLES = {
-    **{"window": "--", "stack": "--", "impala": "--", "autoencoder": "--"},
-    **{"episode": "-.", "lstm": "-.", "rays": "-.", "supervised": "-.", "finetuned": "-."},
-    **{"joints": ":", "points": ":"},
-}
-"""By the last word of a label; all others are drawn through."""
 BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
-"""Line styles of those labels where they stand behind: dots, closer or further apart."""
-OTHER_COLOURS = ("#E69F00", "#56B4E9", "#F0E442")
-LABELS = {
-    "oracle": "true state (oracle)",
-    "gqn": "GQN representation",
-    "gqn_window": "GQN, last 4 views",
-    "gqn_episode": "GQN, all views since reset",
-    "gqn_pixels": "raw pixels and GQN of all views",
-    "gqn_joints": "GQN and joint angles",
-    "gqn_finetuned": "GQN, learning on",
-    "pixels": "raw pixels",
-    "pixels_stack": "raw pixels, last 4",
-    "pixels_lstm": "raw pixels, LSTM",
-    "pixels_joints": "raw pixels and joint angles",
-    "pixels_sb3": "raw pixels, SB3's network",
-    "pixels_impala": "raw pixels, IMPALA's network",
-    "pixels_rays": "raw pixels and Plücker rays",
-    "pixels_points": "the encoder's network, from scratch",
-    "imagenet": "ImageNet features",
-    "autoencoder": "autoencoder, same network",
-    "supervised": "supervised, same network",
-    "vae": "VAE representation",
-    "random_encoder": "untrained encoder",
-    "random_encoder_episode": "untrained, all views since reset",
-}
+"""Line styles of those curves where they stand behind: dots, closer or further apart."""
 AXIS_LABELS: dict[Axis, str] = {
     "env_steps": "environment steps",
     "pictures": "pictures, those of pretraining included",
@@ -83,7 +29,9 @@ PANEL_SIZE_IN = (3.9, 3.4)
 LEGEND_WIDTH_IN = 2.3
 
 
-def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> list[Path]:
+def draw_curves(
+    comparison: Comparison, axis: Axis, path: Path, seed: int, looks: Mapping[str, Look] | None = None
+) -> list[Path]:
     """Draws one figure, its legend beside the panels, and writes it as `path`.png and `path`.svg.
 
     Args:
@@ -91,6 +39,7 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> li
         axis: what to draw them over, `"env_steps"` or `"hours"`.
         path: where to write, without ending.
         seed: of every bootstrap.
+        looks: how curves are drawn whose runs do not say it, by the name of their representation.
 
     Returns:
         The two files.
@@ -100,7 +49,7 @@ def draw_curves(comparison: Comparison, axis: Axis, path: Path, seed: int) -> li
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, len(cameras), sharey=True, squeeze=False)[0]
     for panel, camera in zip(panels, cameras, strict=True):
-        _draw_panel(panel, comparison, camera, axis, seed)
+        _draw_panel(panel, comparison, camera, axis, seed, looks or {})
     panels[0].set_ylabel("mean episode return" if comparison.oracle_return is None else "score (random 0, oracle 100)")
     figure.suptitle(f"{comparison.env}, {comparison.agent}", fontsize=11)
     draw_legend(figure, panels)
@@ -117,16 +66,17 @@ def draw_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     )
 
 
-def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, seed: int) -> None:
+def _draw_panel(
+    panel: Axes, comparison: Comparison, camera: str, axis: Axis, seed: int, known: Mapping[str, Look]
+) -> None:
     cells, behind = comparison.cells(camera), comparison.cells_behind(camera)
-    unknown = [name for name in {**cells, **behind} if name not in COLOURS]
-    colours = COLOURS | {name: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, name in enumerate(unknown)}
+    looks = looks_of({name: cells.get(name) or behind[name] for name in {**cells, **behind}}, known)
     for name, runs in cells.items():
-        look = {"color": colours[name], "linestyle": _line_style(name)}
-        _draw_cell(panel, comparison, runs, axis, look, LABELS.get(name, name), seed)
+        style = {"color": looks[name].colour, "linestyle": looks[name].line}
+        _draw_cell(panel, comparison, runs, axis, style, looks[name].label, seed)
     for name, runs in behind.items():
-        dots = {"color": colours[name], "linestyle": BEHIND[_line_style(name)]}
-        _draw_behind(panel, comparison, runs, axis, dots, LABELS.get(name, name))
+        dots = {"color": looks[name].colour, "linestyle": BEHIND[looks[name].line]}
+        _draw_behind(panel, comparison, runs, axis, dots, looks[name].label)
     references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
     for reference in references:
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
@@ -135,10 +85,6 @@ def _draw_panel(panel: Axes, comparison: Comparison, camera: str, axis: Axis, se
     if axis in ("env_steps", "pictures", "actions"):
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.spines[["top", "right"]].set_visible(False)
-
-
-def _line_style(name: str) -> str:
-    return LINE_STYLES.get(name.rpartition("_")[2], "-")
 
 
 def _draw_cell(

@@ -25,6 +25,8 @@ ADVICE = "train the agent again or leave its folder out"
 _NAME = Text(pattern=r"(?!.*\.\.)[^\s\W][\w.+:/ -]{0,99}", words="a name that stays within a folder")
 """Of what figures are called by: ids of environments may hold `/` and `:`, but no name leads out of a folder."""
 _LABEL = Text(pattern=r"[^\x00-\x1f]{1,100}", words="a short text")
+_COLOUR = Text(pattern=r"#[0-9A-Fa-f]{6}", words="a colour of the form #rrggbb")
+_LINE = Text(pattern=r"-|--|-\.|:", words="a line style of -, --, -. and :")
 _COUNT = Number(least=0, most=2**53, integer=True)
 _FACTS = Record(
     {
@@ -40,6 +42,7 @@ _FACTS = Record(
         "experience": OrNull(Record({"pictures": OrNull(_COUNT), "actions": OrNull(_COUNT)})),
         "agent_settings": Anything(),
         "repr_settings": Anything(),
+        "curve": OrNull(Record({"label": _LABEL, "colour": _COLOUR, "line": _LINE})),
     },
 )
 _STEPS = Number(least=0, most=2**53)
@@ -51,6 +54,14 @@ _EVALUATION: dict[str, Schema] = {
 }
 _LATER_COLUMNS: dict[str, Schema] = {"processor_s": OrNull(Number(least=0))}
 _TRANSFER: dict[str, Schema] = {"env_steps": _STEPS, "camera": _LABEL, "mean_return": Number()}
+
+
+class Look(NamedTuple):
+    """How a representation's curve is drawn: its name for readers, a colour of the form #rrggbb, and a line style."""
+
+    label: str
+    colour: str
+    line: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Run:
         processor_hours: of the run and its workers before each evaluation, float64 [T]; NaN where they were not told.
         network: of an agent that reads pictures, as text; "" where it is Stable-Baselines3's, or none.
         episodes: return of each evaluation's every episode, float64 [T, E]; their mean, [T, 1], where E varies.
+        look: how its curve is drawn, where the run says it.
     """
 
     folder: Path
@@ -101,6 +113,7 @@ class Run:
     processor_hours: np.ndarray
     network: str
     episodes: np.ndarray
+    look: Look | None = None
 
     @property
     def algorithm(self) -> str:
@@ -167,6 +180,7 @@ def load_run(folder: Path) -> Run:
         processor_hours=columns["processor_s"] / 3600,
         network=_network_of(facts),
         episodes=episodes.returns,
+        look=Look(**facts["curve"]) if facts.get("curve") else None,
     )
 
 

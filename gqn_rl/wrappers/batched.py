@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap
+from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap, RepresentationSpec
 from gqn_rl.wrappers.representation import Viewpoint
 
 _FINAL = "final_obs"
@@ -21,7 +21,7 @@ _FINAL = "final_obs"
 class GQNVecEnv(VecEnvWrapper):
     """GQNObservationWrapper for Stable-Baselines3's vector environments; terminal observations are encoded too.
 
-    Arguments as for `GQNObservationWrapper`, but `viewpoint` can only be a constant.
+    Arguments as for `GQNObservationWrapper`, by name after `context`, but `viewpoint` can only be a constant.
     """
 
     def __init__(
@@ -29,23 +29,12 @@ class GQNVecEnv(VecEnvWrapper):
         venv: VecEnv,
         encoder: Encoder | str,
         context: Context = "current",
-        window: int = 4,
-        frame: Frame | None = None,
-        include_viewpoint: bool = True,
+        *,
         viewpoint: Viewpoint | None = None,
-        keep: Sequence[str] = (),
+        **settings: Any,
     ):
-        self._map = RepresentationMap(
-            encoder,
-            venv.observation_space,
-            num_envs=venv.num_envs,
-            context=context,
-            window=window,
-            frame=frame,
-            include_viewpoint=include_viewpoint,
-            viewpoint=viewpoint,
-            keep=keep,
-        )
+        spec = RepresentationSpec(encoder, context, **settings)
+        self._map = RepresentationMap(spec, venv.observation_space, num_envs=venv.num_envs, viewpoint=viewpoint)
         super().__init__(venv, observation_space=self._map.observation_space)
 
     def reset(self) -> dict[str, np.ndarray]:
@@ -70,7 +59,7 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
     NEXT_STEP: the step after an episode's end starts a new context. SAME_STEP: `infos["final_obs"]` is encoded with
     the ended episode's context. Environments that do not say their mode are of the second kind where `infos` has
     "final_obs", else of the first. DISABLED: `reset(options={"reset_mask": ...})` starts new contexts where the mask is
-    set. Arguments as for `GQNObservationWrapper`, but `viewpoint` can only be a constant.
+    set. Arguments as for `GQNObservationWrapper`, by name after `context`, but `viewpoint` can only be a constant.
     """
 
     def __init__(
@@ -78,24 +67,13 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
         env: gym.vector.VectorEnv,
         encoder: Encoder | str,
         context: Context = "current",
-        window: int = 4,
-        frame: Frame | None = None,
-        include_viewpoint: bool = True,
+        *,
         viewpoint: Viewpoint | None = None,
-        keep: Sequence[str] = (),
+        **settings: Any,
     ):
         super().__init__(env)
-        self._map = RepresentationMap(
-            encoder,
-            env.single_observation_space,
-            num_envs=env.num_envs,
-            context=context,
-            window=window,
-            frame=frame,
-            include_viewpoint=include_viewpoint,
-            viewpoint=viewpoint,
-            keep=keep,
-        )
+        spec = RepresentationSpec(encoder, context, **settings)
+        self._map = RepresentationMap(spec, env.single_observation_space, num_envs=env.num_envs, viewpoint=viewpoint)
         self.single_observation_space = self._map.observation_space
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
         self._mode = _autoreset_mode(env)

@@ -5,6 +5,7 @@ Every view is encoded alone, ψ(x, v), and r is the sum of ψ over the views tha
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -47,10 +48,6 @@ class ContextSum:
     """
 
     def __init__(self, shape: tuple[int, ...], num_envs: int, context: Context, window: int):
-        if context not in CONTEXTS:
-            raise ValueError(f"`context` must be one of {list(CONTEXTS)}, got {context!r}.")
-        if window < 1:
-            raise ValueError(f"`window` must be at least 1 view, got {window}.")
         self._whole_episode = context == "episode"
         slots = window if context == "window" else 1
         self._psi = np.zeros((num_envs, slots, *shape), np.float32)
@@ -75,43 +72,67 @@ class ContextSum:
         return self._psi[indices].sum(axis=1)
 
 
-class RepresentationMap:
-    """Maps batches of camera observations to batches of {"representation", "viewpoint", kept keys}.
+@dataclasses.dataclass(frozen=True)
+class RepresentationSpec:
+    """How views become r: which encoder, which views it is the sum of, in which frame it is read, what stands beside.
 
-    Args:
+    Attributes:
         encoder: the frozen encoder, or the path or name of one.
-        space: one environment's observation: a Dict with "image", or a Box that is the picture itself.
-        num_envs: number of episodes that run side by side.
         context: the views that r sums over: "current", the last "window", or the whole "episode".
         window: number of views of context="window".
         frame: the frame in which an r with a geometry is read, "camera" or "world"; None is the usual one, "camera"
             for a plan of the ground and "world" for points. Every other r is as it is, "world".
         include_viewpoint: whether the observation has "viewpoint" too.
-        viewpoint: the constant viewpoint of environments that give none, as a 7-vector or a `CameraPose`.
         keep: observation keys to hand through.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
+    """
+
+    encoder: Encoder | str | None = None
+    context: Context = "current"
+    window: int = 4
+    frame: Frame | None = None
+    include_viewpoint: bool = True
+    keep: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep, str):
+            raise ValueError(f"`keep` must be a list of observation keys, got the string {self.keep!r}.")
+        if self.context not in CONTEXTS:
+            raise ValueError(f"`context` must be one of {list(CONTEXTS)}, got {self.context!r}.")
+        if self.window < 1:
+            raise ValueError(f"`window` must be at least 1 view, got {self.window}.")
+        if self.frame not in (None, *FRAMES):
+            raise ValueError(f"`frame` must be null or one of {list(FRAMES)}, got {self.frame!r}.")
+
+
+class RepresentationMap:
+    """Maps batches of camera observations to batches of {"representation", "viewpoint", kept keys}.
+
+    Args:
+        spec: how views become r; its encoder must be given.
+        space: one environment's observation: a Dict with "image", or a Box that is the picture itself.
+        num_envs: number of episodes that run side by side.
+        viewpoint: the constant viewpoint of environments that give none, as a 7-vector or a `CameraPose`.
     """
 
     def __init__(
         self,
-        encoder: Encoder | str,
+        spec: RepresentationSpec,
         space: gym.Space[Any],
         *,
         num_envs: int,
-        context: Context = "current",
-        window: int = 4,
-        frame: Frame | None = None,
-        include_viewpoint: bool = True,
         viewpoint: Sequence[float] | np.ndarray | CameraPose | None = None,
-        keep: Sequence[str] = (),
     ):
-        if isinstance(keep, str):
-            raise ValueError(f"`keep` must be a list of observation keys, got the string {keep!r}.")
-        self.encoder = resolve_encoder(encoder)
+        if spec.encoder is None:
+            raise ValueError("`encoder` must be an encoder, or the path or name of one, got None.")
+        self.encoder = resolve_encoder(spec.encoder)
         parts = _parts(space)
-        _check_parts(parts, self.encoder, has_viewpoint=viewpoint is not None, keep=keep)
-        self._frame = _frame_of(self.encoder, frame)
+        _check_parts(parts, self.encoder, has_viewpoint=viewpoint is not None, keep=spec.keep)
+        self._frame = _frame_of(self.encoder, spec.frame)
         self._viewpoint = None if viewpoint is None else as_viewpoint(viewpoint)
-        self._handed_on = [VIEWPOINT] * include_viewpoint + list(keep)
+        self._handed_on = [VIEWPOINT] * spec.include_viewpoint + list(spec.keep)
         shape = tuple(self.encoder.representation_shape)
         said = read(getattr(self.encoder, "readout", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame)
         spaces = {VIEWPOINT: viewpoint_space(), **parts}
@@ -120,7 +141,7 @@ class RepresentationMap:
             | {key: spaces[key] for key in self._handed_on}
         )
         self._everyone = np.arange(num_envs)
-        self._sum = ContextSum(shape, num_envs, context, window)
+        self._sum = ContextSum(shape, num_envs, spec.context, spec.window)
 
     def forget(self, indices: Sequence[int] | np.ndarray | None = None) -> None:
         """Starts new episodes in the environments `indices` (all when None)."""
@@ -181,8 +202,6 @@ def resolve_encoder(encoder: Encoder | str | pathlib.Path) -> Encoder:
 
 def _frame_of(encoder: Encoder, frame: Frame | None) -> Frame:
     """Returns the frame to read r in."""
-    if frame not in (None, *FRAMES):
-        raise ValueError(f"`frame` must be null or one of {list(FRAMES)}, got {frame!r}.")
     readout = getattr(encoder, "readout", None)
     known: tuple[Frame, ...] = ("world",) if readout is None else readout.frames
     if frame not in (None, *known):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gqn_rl.views import IMAGE, VIEWPOINT, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
-from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap, as_viewpoint
+from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap, RepresentationSpec, as_viewpoint
 
 Viewpoint = Sequence[float] | np.ndarray | CameraPose
 """A viewpoint as a 7-vector or as the pose it describes."""
@@ -63,17 +63,10 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         )  # fmt: skip
         super().__init__(env)
         self._ask_viewpoint = viewpoint if callable(viewpoint) else None
-        self._map = RepresentationMap(
-            encoder,
-            env.observation_space if self._ask_viewpoint is None else _with_viewpoint(env.observation_space),
-            num_envs=1,
-            context=context,
-            window=window,
-            frame=frame,
-            include_viewpoint=include_viewpoint,
-            viewpoint=None if callable(viewpoint) else viewpoint,
-            keep=keep,
-        )
+        spec = RepresentationSpec(encoder, context, window, frame, include_viewpoint, keep)
+        space = env.observation_space if self._ask_viewpoint is None else _with_viewpoint(env.observation_space)
+        constant = None if callable(viewpoint) else viewpoint
+        self._map = RepresentationMap(spec, space, num_envs=1, viewpoint=constant)
         self.observation_space = self._map.observation_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
