@@ -95,7 +95,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             if TRACEBACK_VARIABLE in os.environ:
                 hydra.main(**settings)(job)()
                 return
-            with _errors_as_sentences(), _failed_jobs_listed(), _hydra_raises():
+            with errors_as_sentences(), _failed_jobs_listed(), _hydra_raises():
                 hydra.main(**settings)(_job_errors()(job))()
 
         return run
@@ -243,7 +243,7 @@ def _group_choices() -> list[str]:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[None]:
+def errors_as_sentences() -> Iterator[None]:
     """Ends the process with one sentence on stderr when a user's error arises inside."""
     try:
         yield
@@ -259,7 +259,7 @@ def _errors_as_sentences() -> Iterator[None]:
 def _job_errors() -> Iterator[None]:
     """Ends the process at an error, or in a multirun this job alone."""
     if not is_multirun():
-        with _errors_as_sentences():
+        with errors_as_sentences():
             yield
         return
     try:

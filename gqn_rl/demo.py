@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from gqn_rl.checkpoint import load_model
+from gqn_rl.cli import errors_as_sentences
 from gqn_rl.command_words import let_consoles_take_all_characters
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.interrupts import StopRequest
 from gqn_rl.machine import available_cores
 from gqn_rl.pretrain.evaluation import fixed_views
 from gqn_rl.pretrain.pictures import picture_sheet, write_png
+from gqn_rl.processes import run_command
 from gqn_rl.representation import find_encoder
 
 SHIPPED_ENCODER = "jaco"
@@ -71,7 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     let_consoles_take_all_characters()
     options = _parser().parse_args(arguments)
     out = options.out or Path("demo/quick" if options.quick else "demo")
-    size = QUICK if options.quick else FULL
+    with errors_as_sentences():
+        run_stages(out, QUICK if options.quick else FULL, options.pretrain)
+
+
+def run_stages(out: Path, size: Size, pretrain: bool) -> None:
+    """Makes pictures, an encoder unless one ships, agents and curves in the folder `out`."""
     seconds: dict[str, float] = {}
     started = time.monotonic()
 
@@ -82,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds[title] = time.monotonic() - begun
 
     stage("Pictures of random scenes", data=_module("generate_data", f"root={out}/data", *size.data))
-    encoder = None if options.pretrain else shipped_encoder()
+    encoder = None if pretrain else shipped_encoder()
     if encoder is None:
         encoder = out / "pretrain"
         places = (f"data.root={out}/data", f"run_dir={encoder}")
@@ -124,27 +132,30 @@ def draw_sheet(path: Path, encoder: Path, data: Path) -> None:
 
 
 def run_side_by_side(commands: Mapping[str, list[str]]) -> None:
-    """Prints and runs named commands, as many at a time as there are cores; a failure ends the demo with its status."""
+    """Prints and runs named commands, as many at a time as there are cores; a failure ends the demo with its status.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the commands have saved what they have.
+    """
     run = _run if len(commands) == 1 else _run_with_name
-    with ThreadPoolExecutor(max_workers=min(len(commands), available_cores())) as pool:
-        statuses = list(pool.map(run, commands.keys(), commands.values()))
+    with StopRequest() as stop, ThreadPoolExecutor(max_workers=min(len(commands), available_cores())) as pool:
+        statuses = list(pool.map(run, commands.keys(), commands.values(), itertools.repeat(stop)))
+    if stop.signal_name is not None:
+        raise KeyboardInterrupt(stop.signal_name)
     if any(statuses):
         print("\nThis stage failed. Once the cause is gone, the same command goes on from here.", file=sys.stderr)
-        sys.exit(max(statuses))
+        sys.exit(max(128 - status if status < 0 else status for status in statuses))  # as a shell counts signals
 
 
-def _run(name: str, command: list[str]) -> int:
+def _run(name: str, command: list[str], stop: StopRequest) -> int:
     print("$ " + shlex.join(["python", *command[1:]]), flush=True)
-    return subprocess.run(command, check=False).returncode
+    return run_command(command, stop)
 
 
-def _run_with_name(name: str, command: list[str]) -> int:
+def _run_with_name(name: str, command: list[str], stop: StopRequest) -> int:
     """Runs a command whose lines mix with those of others, so each begins with its name."""
     print(f"[{name}] $ " + shlex.join(["python", *command[1:]]), flush=True)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
-            print(f"[{name}] {line}", end="", flush=True)
-    return process.returncode
+    return run_command(command, stop, on_line=lambda line: print(f"[{name}] {line}", end="", flush=True))
 
 
 def summary(out: Path, seconds: dict[str, float], total_s: float) -> str:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import gymnasium as gym
 import pytest
@@ -15,8 +14,7 @@ import torch
 
 from gqn_rl.agents.a3c import A3C
 from tests.tiny_envs import Failing, Listener, NotANumber
-
-DEADLINE_S = 60
+from tests.waiting import LIMIT_S, is_running, wait_until
 
 
 class KillOne(Listener):
@@ -123,14 +121,6 @@ def program(tmp_path):
         process.stdout.close()
 
 
-def is_running(process_id):
-    try:
-        status = pathlib.Path(f"/proc/{process_id}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"  # dead, and waiting only for somebody to notice
-
-
 def shared_memory_of(process_ids):
     return [file for number in process_ids for file in pathlib.Path("/dev/shm").glob(f"torch_{number}_*")]
 
@@ -140,7 +130,7 @@ def test_a_signal_to_all_processes_leaves_a_model_that_can_be_saved(program, tmp
     """As a terminal sends Ctrl-C, and a cluster SIGTERM: KeyboardInterrupt, `save` works, the workers are gone."""
     process, workers = program
     os.killpg(process.pid, number)
-    output, _ = process.communicate(timeout=DEADLINE_S)
+    output, _ = process.communicate(timeout=LIMIT_S)
     name, num_timesteps, num_children = output.split()
     assert (name, num_children, process.returncode) == (number.name, "0", 0)
     assert len(workers) == 2 and not any(map(is_running, workers))
@@ -153,8 +143,5 @@ def test_a_killed_program_leaves_nothing_behind(program):
     process, workers = program
     assert len(workers) == 2 and all(map(is_running, workers))
     process.kill()
-    deadline_s = time.monotonic() + DEADLINE_S
-    while any(map(is_running, workers)) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    assert not any(map(is_running, workers))
+    wait_until(lambda: not any(map(is_running, workers)))
     assert not shared_memory_of([process.pid, *workers])

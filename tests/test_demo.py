@@ -1,10 +1,15 @@
 """The demo: end to end on the smallest scale, and what it does when a stage fails."""
 
+import os
+import signal
 import sys
+import threading
 
 import pytest
 
 from gqn_rl import demo
+from gqn_rl.processes import commands
+from tests.waiting import is_running, wait_until
 
 
 @pytest.mark.slow
@@ -47,6 +52,36 @@ def test_a_failing_stage_ends_the_demo_with_its_status(capfd):
     assert "[fine] well" in out
     assert "[broken] oh" in out
     assert "the same command goes on from here" in err
+
+
+def test_a_stage_that_a_signal_ended_is_a_failure(capfd):
+    """Its negative status does not pass for less than 0; the exit status is a shell's for that signal."""
+    fine, killed = ([sys.executable, "-c", code] for code in ("", "import os; os.kill(os.getpid(), 9)"))
+    with pytest.raises(SystemExit) as exit_info:
+        demo.run_side_by_side({"fine": fine, "killed": killed})
+    assert exit_info.value.code == 137
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_and_every_command(tmp_path, monkeypatch, capfd, number):
+    """Also those that were sent it by nobody else; they end first, and what waits for its turn does not begin."""
+    monkeypatch.setitem(commands.HAND_ON_AFTER_S, "SIGINT", 0.1)
+    marker = tmp_path / "process"
+    code = f"import os, time; open({str(marker)!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(600)"
+    monkeypatch.setattr(demo, "_module", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(demo, "shipped_encoder", lambda: pytest.fail("it went on to the next stage"))
+
+    def stop_it():
+        wait_until(lambda: marker.exists() and marker.read_text().endswith("."))
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=stop_it)
+    thread.start()
+    with pytest.raises(SystemExit) as exit_info:
+        demo.main(["--out", str(tmp_path / "out")])
+    thread.join()
+    assert exit_info.value.code == 130 and "The same command continues" in capfd.readouterr().err
+    assert not is_running(int(marker.read_text()[:-1]))
 
 
 def test_the_oracle_is_trained_without_settings_that_have_no_effect(tmp_path):

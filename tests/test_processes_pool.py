@@ -15,6 +15,7 @@ from gqn_rl.interrupts import StopRequest
 from gqn_rl.processes import WorkerLost, WorkerPool, watchdog
 from gqn_rl.processes import pool as pools
 from gqn_rl.processes.starting import LAST_LINES
+from tests.waiting import LIMIT_S, is_running, wait_until
 
 
 def answer(connection, greeting):
@@ -52,6 +53,12 @@ def messages(pool, count):
     while len(heard) < count:
         heard += pool.receive(timeout_s=60)
     return dict(heard)
+
+
+def with_package():
+    """Returns the environment variables of a program that imports this package and its tests."""
+    root = str(pathlib.Path(__file__).parents[1])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
 def the_end_of(target, *arguments):
@@ -133,7 +140,7 @@ def test_leaving_the_context_ends_every_worker(quick_workers, monkeypatch):
     with WorkerPool(answer, lambda index: ("hello",), 2) as pool:
         messages(pool, 2)
     assert pool.process_ids == []
-    monkeypatch.setattr(pools, "STOP_S", 0.1)
+    monkeypatch.setattr(pools, "END_LIMIT_S", 0.1)
     killed = pytest.warns(RuntimeWarning, match="Worker 0 had not ended within 0.1 s and was killed.")
     with killed, pytest.raises(KeyError, match="for another reason"), WorkerPool(sleep, lambda index: (), 1) as pool:
         messages(pool, 1)
@@ -165,10 +172,8 @@ def test_a_program_that_leaves_workers_open_ends(tmp_path):
         "    pool.start(0)\n"
         "    print(messages(pool, 1)[0])\n"
     )
-    root = str(pathlib.Path(__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, env=with_package())
     assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "", 0)
 
 
@@ -202,7 +207,6 @@ def leave_a_child_with_the_pipe(connection):
 def impatient(monkeypatch):
     """Lets the watchdog look often, and, from the call of what this returns on, lose patience soon."""
     monkeypatch.setattr(watchdog, "TICK_S", 0.05)
-    monkeypatch.setattr(pools, "STOP_S", 0.1)
     return lambda: monkeypatch.setattr(watchdog, "ANSWER_LIMIT_S", 0.2)
 
 
@@ -249,9 +253,53 @@ def test_after_a_signal_a_worker_gets_little_time(quick_workers, monkeypatch):
         assert str(messages(pool, 1)[0]) == "worker 0 had not answered 0.2 s after SIGTERM and was killed"
 
 
+def test_after_a_signal_workers_get_little_time_to_end(quick_workers, monkeypatch):
+    """A cluster kills everything soon after its SIGTERM; without one, a busy machine gets all the time it needs."""
+    monkeypatch.setattr(pools, "HURRIED_LIMIT_S", 0.2)
+    pool = WorkerPool(do_not_listen, lambda _: (), 1)
+    with pool, StopRequest():
+        messages(pool, 1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.warns(RuntimeWarning, match="^Worker 0 had not ended within 0.2 s and was killed.$"):
+            pool.close()
+    assert not torch.multiprocessing.active_children()
+
+
+def fall_asleep(connection):
+    """Never looks at its pipe again."""
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+
+KILLED = """
+import os, time
+from gqn_rl.processes import WorkerPool
+from tests.test_processes_pool import fall_asleep
+if __name__ == "__main__":
+    with WorkerPool(fall_asleep, lambda _: (), 1):
+        if os.fork() == 0:  # holds the pipe's other end
+            os.read(0, 1)
+            os._exit(0)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.slow  # two programs start
+def test_a_worker_ends_with_a_killed_parent_whatever_it_is_doing(tmp_path):
+    """Though it does not use its pipe, and though another process holds the other end of that."""
+    file = tmp_path / "program.py"
+    file.write_text(KILLED)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, file], stdin=pipe, stdout=pipe, text=True, env=with_package()) as parent:
+        worker = int(parent.stdout.readline())
+        assert is_running(worker)
+        parent.kill()
+        wait_until(lambda: not is_running(worker))
+
+
 def test_leaving_several_stopped_workers_waits_once(quick_workers, monkeypatch):
     """They share one limit, are killed together, and are named in one warning."""
-    monkeypatch.setattr(pools, "STOP_S", 0.1)
+    monkeypatch.setattr(pools, "END_LIMIT_S", 0.1)
     pool = WorkerPool(do_not_listen, lambda _: (), 3)
     with pool:
         messages(pool, 3)
@@ -274,10 +322,10 @@ def test_an_interrupt_while_workers_are_ended_kills_them_at_once(quick_workers, 
 def interrupted_once(function):
     calls = []
 
-    def call(workers):
+    def call(workers, limit_s):
         calls.append(workers)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return function(workers)
+        return function(workers, limit_s)
 
     return call

@@ -11,11 +11,14 @@ from multiprocessing import connection as pipes
 from multiprocessing.util import Finalize
 from typing import Any
 
+from gqn_rl.interrupts import noted_stop
 from gqn_rl.processes.starting import Failure, Started, Target, start_process
 from gqn_rl.processes.watchdog import Watchdog, Worker, WorkerLost
 
-STOP_S = 5.0
-"""Seconds that workers get to end by themselves before they are killed, and killed ones to be gone."""
+END_LIMIT_S = 60.0
+"""Seconds that workers get to end by themselves before they are killed: far more than on a busy machine."""
+HURRIED_LIMIT_S = 5.0
+"""The same after Ctrl-C or SIGTERM, of a process that has nothing to tell any more; and killed ones to be gone."""
 _LOOK_AGAIN_S = 0.1
 
 
@@ -99,7 +102,7 @@ class WorkerPool:
         return worker.lost()
 
     def close(self) -> None:
-        """Closes the pipes, which ends the workers, and kills those that do not end within `STOP_S`."""
+        """Closes the pipes, which ends the workers, and kills those that do not end within `END_LIMIT_S`."""
         _close(self._workers, self._watchdog)
 
 
@@ -115,20 +118,22 @@ def _end(workers: Sequence[Worker]) -> None:
     """Closes the pipes of workers and sees that their processes end; an interrupt does not wait for them."""
     for worker in workers:
         worker.connection.close()
+    limit_s = HURRIED_LIMIT_S if noted_stop() else END_LIMIT_S
     try:
-        late = _wait_for_end(workers)
+        late = _wait_for_end(workers, limit_s)
     except BaseException:
         _kill(workers)
         raise
     if late:
         _kill(late)
         names = ", ".join(str(worker.index) for worker in late)
-        warnings.warn(f"Worker {names} had not ended within {STOP_S:g} s and was killed.", RuntimeWarning, stacklevel=2)
+        said = f"Worker {names} had not ended within {limit_s:g} s and was killed."
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
 
 
-def _wait_for_end(workers: Sequence[Worker]) -> list[Worker]:
-    """Waits up to `STOP_S` for the end of all these processes; returns those that still run."""
-    deadline_s = time.monotonic() + STOP_S
+def _wait_for_end(workers: Sequence[Worker], limit_s: float) -> list[Worker]:
+    """Waits up to `limit_s` for the end of all these processes; returns those that still run."""
+    deadline_s = time.monotonic() + limit_s
     while running := [worker for worker in workers if worker.process.exitcode is None]:
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
@@ -142,5 +147,5 @@ def _kill(workers: Sequence[Worker]) -> None:
     for worker in workers:
         if worker.process.exitcode is None:
             worker.process.kill()
-    for worker in _wait_for_end(workers):
+    for worker in _wait_for_end(workers, HURRIED_LIMIT_S):
         multiprocessing.process._children.discard(worker.process)  # type: ignore[attr-defined]

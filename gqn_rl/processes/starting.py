@@ -23,6 +23,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from gqn_rl.machine import keep_freed_memory
+from gqn_rl.processes.parent import end_with_parent
 from gqn_rl.processes.shared_bytes import SharedBytes
 
 GUARD = 'what a program does must stand below `if __name__ == "__main__":`, since each worker process imports it anew'
@@ -57,7 +58,7 @@ def start_process(target: Target, arguments: tuple[Any, ...], name: str) -> tupl
     """Starts a process that runs `target(connection, *arguments)` and leaves SIGINT and SIGTERM to its parent.
 
     It computes on one thread, sends `Started` as soon as it has its arguments and `Failure` instead of printing an
-    error, and sees its connection close when its parent ends, however that ends.
+    error, and ends with its parent, however that ends and whatever it is doing then.
 
     Args:
         target: a function of a module.
@@ -130,6 +131,7 @@ class _Arrived:
 def _run(connection: Connection, arrived: _Arrived) -> None:
     """Runs in the new process."""
     _leave_signals_to_parent()
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"  # several processes with several threads each fight for the cores
     keep_freed_memory()
     try:

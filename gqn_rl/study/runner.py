@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +11,13 @@ from pathlib import Path
 
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.locks import FolderInUseError, sole_writer
+from gqn_rl.processes import run_command
 from gqn_rl.processor_time import processor_seconds
 from gqn_rl.study.plan import COMMANDS, Plan, Run
 from gqn_rl.study.state import LOG_FILE, State
 
 LAST_LINES = 5
 """Of a failed run's log that are shown."""
-POLL_S = 0.5
 Say = Callable[[str], object]
 
 
@@ -86,19 +85,10 @@ def command_line(run: Run, state: State) -> list[str]:
 
 
 def _call(run: Run, state: State, stop: StopRequest) -> int:
-    """Runs the command, what it prints into a log; returns its exit status.
-
-    A terminal's Ctrl-C reaches the command by itself; SIGTERM is handed on, once, for it to save what it has.
-    """
-    environment, is_told = {"OMP_NUM_THREADS": "1", **os.environ}, False
+    """Runs the command, what it prints into a log; returns its exit status."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with open(state.folder(run) / LOG_FILE, "ab") as log:
-        process = subprocess.Popen(command_line(run, state), stdout=log, stderr=log, env=environment)
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=POLL_S)
-            if stop.signal_name == "SIGTERM" and not is_told:
-                process.terminate()
-                is_told = True
+        return run_command(command_line(run, state), stop, stdout=log, stderr=log, env=environment)
 
 
 def _last_lines(file: Path) -> str:
