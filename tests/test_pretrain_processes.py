@@ -2,36 +2,47 @@
 
 import csv
 import os
-import pathlib
+import signal
+import socket
 import sys
+import threading
 
 import pytest
 import torch
+import torch.distributed
 import torch.multiprocessing
 
 from gqn_rl.checkpoint import load_model
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.pretrain import joining
 from gqn_rl.pretrain.hardware import Workers, join_workers, pick_device, uses_bf16
 from gqn_rl.pretrain.loop import train
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
+from tests.waiting import wait_until
 
 SETTINGS = tiny_settings(total_steps=4, warmup_steps=4, log_every=1, query_from_context=0.5)
 """The warm-up draws no noise, so that only the sharing of the batch can make a difference."""
 
 
-def train_in_process(rank, world_size, root, folder):
+def train_in_process(rank, world_size, port, root, folder):
     """Trains as one of the processes that torchrun starts."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(folder)}
+    os.environ |= variables(rank, world_size, port)
     splits = MultiViewDataset(root), MultiViewDataset(root, "heldout")
     with join_workers("cpu") as workers:
         train(tiny_model(), *splits, run_dir=folder, settings=SETTINGS, workers=workers, show_progress=False)
 
 
-def free_port(folder):
-    """Returns the port that the test chose."""
-    return (pathlib.Path(folder).parent / "port").read_text()
+def variables(rank, world_size, port):
+    """Returns what torchrun tells its processes: the place where they meet is served by whoever starts them."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return where | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
+
+
+@pytest.fixture
+def meeting_place():
+    """A store as torchrun serves it, on a port that the system has chosen."""
+    return torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def losses(folder):
@@ -41,21 +52,50 @@ def losses(folder):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over TCP")
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, meeting_place):
     """Two gloo processes with half of each batch log the same losses, and end with the same weights to rounding."""
-    import socket
-
     splits = make_data(tmp_path / "data")
     train(tiny_model(), *splits, run_dir=tmp_path / "one", settings=SETTINGS, show_progress=False)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(probe.getsockname()[1]))
-    arguments = (2, str(tmp_path / "data"), str(tmp_path / "two"))
+    arguments = (2, meeting_place.port, str(tmp_path / "data"), str(tmp_path / "two"))
     torch.multiprocessing.spawn(train_in_process, arguments, nprocs=2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
     one, two = (load_model(tmp_path / name / "last.safetensors")[0].state_dict() for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("served_by", ["torchrun", "rank 0"])
+def test_waiting_for_a_process_that_never_joins_has_an_end(monkeypatch, meeting_place, rank, served_by):
+    """Whether the place where they meet is there or not; the sentence says who waited for how long."""
+    monkeypatch.setattr(joining, "JOIN_LIMIT_S", 0.5)
+    for name, value in variables(rank, 2, meeting_place.port).items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as silent:
+        if served_by == "rank 0":
+            silent.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can
+            monkeypatch.setenv("MASTER_PORT", "0" if rank == 0 else str(silent.getsockname()[1]))
+            monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE")
+        told = (
+            rf"^Process {rank} of 2 that train together waited 0.5 s for the others to join.*start all of them again\."
+        )
+        with pytest.raises(TimeoutError, match=told), join_workers("cpu"):
+            pass
+
+
+def test_an_interrupt_ends_the_wait_for_the_others(monkeypatch, meeting_place):
+    """At once: torch itself hears no signal before its limit."""
+    monkeypatch.setattr(joining, "JOIN_LIMIT_S", 20.0)
+    for name, value in variables(0, 2, meeting_place.port).items():
+        monkeypatch.setenv(name, value)
+
+    def interrupt():
+        wait_until(lambda: meeting_place.check(["gqn_rl/joined/0"]) or meeting_place.num_keys() > 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt), join_workers("cpu"):
+        pass
 
 
 def test_one_process_alone_needs_no_group(monkeypatch):

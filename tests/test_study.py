@@ -63,7 +63,6 @@ def stub(monkeypatch):
         return [sys.executable, "-c", STUB, *real(run, state)[3:]]
 
     monkeypatch.setattr(runner, "command_line", command_line)
-    monkeypatch.setattr(runner, "POLL_S", 5.0)
 
 
 def study(root, parts=PARTS):

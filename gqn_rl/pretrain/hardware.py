@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import os
 from collections.abc import Iterator
 
 import torch
 from torch import distributed
 
-_LONGEST_WAIT = datetime.timedelta(hours=2)
+from gqn_rl.pretrain.joining import join
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,7 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
     torch.backends.cudnn.deterministic = True  # else even the convolutions of a resumed run would differ on CUDA
     if world_size > 1:
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+        join(backend, rank, world_size)
     try:
         yield Workers(rank, world_size, chosen)
     finally:
