@@ -85,9 +85,11 @@ def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) 
         counted = {"views": count, "mazes": len(subject.mazes.psi), "new_mazes": int(subject.is_new.sum())}
         rows.append(counted | {k: v for part in columns for k, v in part.items()})
     guesses = subject.judge.judge_guesses(subject.mazes.walls)
+    of_new = subject.judge.judge_guesses(subject.mazes.walls[subject.is_new]) if subject.is_new.any() else {}
     truth = subject.judge.judge(subject.mazes.maps, subject.mazes)
     rows_of_bounds = [
         {"reference": "best constant guess"} | guesses,
+        {"reference": "best constant guess for new layouts"} | (of_new or dict.fromkeys(guesses, float("nan"))),
         {"reference": "true map"} | {name: float(truth[name].mean()) for name in guesses},
     ]
     write_rows(out / "map_accuracy.csv", rows)
