@@ -32,7 +32,7 @@ def _meet(rank: int, world_size: int) -> distributed.Store:
         store, *_ = next(distributed.rendezvous("env://", rank, world_size, timeout=limit))
         store.set(_joined(rank), b"")
         store.wait([_joined(other) for other in range(world_size)], limit)
-    except distributed.DistError as error:  # type: ignore[attr-defined]
+    except distributed.DistError as error:
         raise TimeoutError(
             f"Process {rank} of {world_size} that train together waited {JOIN_LIMIT_S:g} s for the others to join: see "
             "why they have ended or were not started, and start all of them again."
