@@ -22,6 +22,7 @@ from gqn_rl.envs.maze import MazeScene
 from gqn_rl.findings.algebra import AlgebraSettings, algebra
 from gqn_rl.findings.common import load_subject, model_label
 from gqn_rl.findings.composition import CompositionSettings, composition
+from gqn_rl.findings.consistency import ConsistencySettings, consistency
 from gqn_rl.findings.probes import ProbesSettings, probes
 from gqn_rl.findings.surprise import SurpriseSettings, surprise
 from gqn_rl.findings.tsne import TsneSettings, tsne
@@ -50,6 +51,7 @@ def main(cfg: DictConfig) -> None:
 FINDINGS: dict[str, tuple[Callable[..., str], Callable[..., Any]]] = {
     "algebra": (algebra, AlgebraSettings),
     "composition": (composition, CompositionSettings),
+    "consistency": (consistency, ConsistencySettings),
     "probes": (probes, ProbesSettings),
     "surprise": (surprise, SurpriseSettings),
     "tsne": (tsne, TsneSettings),

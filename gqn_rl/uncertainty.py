@@ -26,8 +26,10 @@ def bayesian_surprise(model: SceneModel, r: Tensor, query: Views, num_samples: i
         query: the new views, pictures uint8 [B, Q, H, W, 3].
         num_samples: posterior samples that are averaged over.
     """
-    c, pictures, density = model.condition(r, query.viewpoints), prepare_images(query.images), _latent(model)
-    return torch.stack([density.kl(c, pictures) for _ in range(num_samples)]).mean(0)
+    density, shape = _latent(model), query.viewpoints.shape[:2]
+    r, viewpoints, images = _each_alone(density, r, query.viewpoints, query.images)
+    c, pictures = model.condition(r, viewpoints), prepare_images(images)
+    return torch.stack([density.kl(c, pictures) for _ in range(num_samples)]).mean(0).view(shape)
 
 
 @torch.inference_mode()
@@ -44,11 +46,26 @@ def predicted_information_gain(model: SceneModel, r: Tensor, viewpoints: Tensor,
     """
     if num_samples < 1:
         raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
-    c, density = model.condition(r, viewpoints), _latent(model)
-    total = torch.zeros(viewpoints.shape[:2], device=r.device)
+    density, shape = _latent(model), viewpoints.shape[:2]
+    r, viewpoints = _each_alone(density, r, viewpoints)
+    c, total = model.condition(r, viewpoints), torch.zeros(shape, device=r.device)
     for _ in range(num_samples):
-        total += density.kl(c, density.sample(c))
+        total += density.kl(c, density.sample(c)).view(shape)
     return total / num_samples
+
+
+def _each_alone(density: LatentDensity, r: Tensor, *of_queries: Tensor) -> list[Tensor]:
+    """Makes a scene of each query, [B Q, 1, ...], where latents belong to a scene: a look is worth what it tells alone.
+
+    Args:
+        density: the model's.
+        r: [B, *shape].
+        *of_queries: tensors [B, Q, ...].
+    """
+    if not getattr(density, "latents_of_scene", False):
+        return [r, *of_queries]
+    num_queries = of_queries[0].shape[1]
+    return [r.repeat_interleave(num_queries, dim=0), *(part.flatten(0, 1)[:, None] for part in of_queries)]
 
 
 def _latent(model: SceneModel) -> LatentDensity:

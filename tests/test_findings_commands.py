@@ -21,6 +21,7 @@ from tests.tiny_pretraining import IMAGE_SIZE, tiny_model
 SMALL = {
     "algebra": ["num_triples=11", "num_views=2", "num_queries=1", "figure_triples=3"],
     "composition": ["num_scenes=6"],
+    "consistency": ["num_scenes=12", "num_training=40", "figure_scenes=3"],
     "probes": ["num_scenes=12"],
     "surprise": ["num_scenes=6"],
     "tsne": ["num_scenes=8", "figure_scenes=6"],
@@ -30,13 +31,22 @@ SMALL = {
 FIGURES = {
     "algebra": ["algebra.png", "algebra_accuracy.png"],
     "composition": ["composition.png", "composition_curves.png"],
+    "consistency": ["consistency.png"],
     "probes": ["probes.png"],
     "surprise": ["surprise.png"],
     "tsne": ["tsne.png"],
     "turntable": ["turntable.png", "turntable.gif"],
     "view_synthesis": ["view_synthesis.png", "view_synthesis_curves.png"],
 }
-ROWS = {"composition": 6, "surprise": 4, "tsne": 8, "turntable": 18, "view_synthesis": 3, "algebra": 4 * 11}
+ROWS = {
+    "composition": 6,
+    "consistency": 3,
+    "surprise": 4,
+    "tsne": 8,
+    "turntable": 18,
+    "view_synthesis": 3,
+    "algebra": 4 * 11,
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +54,7 @@ def home(tmp_path_factory):
     """A folder with a data set of rooms, a GQN and a VAE."""
     folder = tmp_path_factory.mktemp("home")
     make_scenes(folder / "data", "rooms", held_out_scenes=8)
+    make_scenes(folder / "cubes", "digit_cube", held_out_scenes=2)
     save_model(folder / "gqn.safetensors", tiny_model(), {"step": 1})
     vae = build_model("vae", image_size=IMAGE_SIZE, code_size=6, features=8)
     save_model(folder / "vae.safetensors", vae, {"step": 1})
@@ -51,7 +62,8 @@ def home(tmp_path_factory):
 
 
 def analyse(home, what, *further, encoder="gqn", out=None):
-    words = [f"what={what}", f"encoder={home / encoder}.safetensors", f"data.root={home / 'data'}", "device=cpu"]
+    data = home / ("cubes" if what == "consistency" else "data")
+    words = [f"what={what}", f"encoder={home / encoder}.safetensors", f"data.root={data}", "device=cpu"]
     words += [f"out={out or home / what}", "threads=1", *(f"{what}.{setting}" for setting in SMALL[what]), *further]
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):
         cfg = compose("analyse", words)
@@ -74,7 +86,8 @@ def test_configs_hold_the_defaults_of_the_settings():
 @pytest.mark.parametrize("what", sorted(FINDINGS))
 def test_every_finding_writes_its_table_and_figures(home, what, capsys):
     """They are there, readable and small; the same command again writes the same to the last byte."""
-    rival = [f"vae={home / 'vae.safetensors'}"] if what in ("tsne", "probes") else []
+    rivals = {"tsne": "vae", "probes": "vae", "consistency": "gqn"}
+    rival = [f"vae={home / rivals[what]}.safetensors"] if what in rivals else []
     analyse(home, what, *rival)
     assert f"Tables and figures: {home / what}" in capsys.readouterr().out
     rows = rows_of(home / what / f"{what}.csv")
@@ -111,7 +124,7 @@ def test_a_vae_synthesises_but_does_no_algebra(home, capsys):
     """What needs only `predict` works on any model; what draws out of r says that it needs a GQN."""
     analyse(home, "view_synthesis", encoder="vae", out=home / "vae_synthesis")
     analyse(home, "turntable", encoder="vae", out=home / "vae_turntable")
-    for what in ("algebra", "composition", "surprise"):
+    for what in ("algebra", "composition", "consistency", "surprise"):
         with pytest.raises(
             ValueError, match=f"`what={what}` draws pictures out of r: `encoder` must be a GQN, got VAE"
         ):

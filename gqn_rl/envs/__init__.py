@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gqn_rl.envs import opengl  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.cameras import Camera
+from gqn_rl.envs.digit_cube import DigitCubeScene
 from gqn_rl.envs.gymnasium_scene import GymnasiumScene
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.maze import MazeScene
@@ -16,6 +17,7 @@ from gqn_rl.envs.shepard_metzler import ShepardMetzlerScene
 from gqn_rl.views import Scene
 
 SCENES: dict[str, Callable[..., Scene]] = {
+    "digit_cube": DigitCubeScene,
     "jaco": JacoScene,
     "jaco_avoid": JacoScene,
     "jaco_track": JacoScene,

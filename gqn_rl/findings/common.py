@@ -99,8 +99,10 @@ def need_views(model: SceneModel, what: str) -> SceneModel:
 
 
 def model_label(model: SceneModel) -> str:
-    """Returns what figures call a model: SceneModel where r knows other views, else its density's name."""
-    return "GQN" if model.predicts_views else model.config.density.kind.upper()
+    """Returns what figures call a model: GQN or consistent GQN where r knows other views, else its density's name."""
+    if not model.predicts_views:
+        return model.config.density.kind.upper()
+    return "CGQN" if getattr(model.density, "latents_of_scene", False) else "GQN"
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gqn_rl.models.config import SceneFacts, SceneModelConfig
-from gqn_rl.models.densities import draw, vae  # noqa: F401 (they register themselves)
+from gqn_rl.models.densities import draw, global_latent, vae  # noqa: F401 (they register themselves)
 from gqn_rl.models.registry import DENSITIES, REPRESENTATIONS, register_density, register_representation
 from gqn_rl.models.representations import code, ground_plan, plain, points  # noqa: F401
 from gqn_rl.models.scene_model import SceneModel

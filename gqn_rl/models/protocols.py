@@ -6,7 +6,7 @@ of a map.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -36,12 +36,14 @@ class Condition(NamedTuple):
         constant: r as the queries see it, [B, Q or 1, C] or [B, Q or 1, C, s, s]; None where there is nothing to see.
         memory: a set to attend to, if the representation has one.
         residual: added to the mean of the pictures, [B, Q, 3, H, W].
+        scene: r itself, which no viewpoint has looked at, [B, *shape]; for latents that belong to the scene.
     """
 
     viewpoints: Tensor
     constant: Tensor | None = None
     memory: Memory | None = None
     residual: Tensor | None = None
+    scene: Tensor | None = None
 
 
 class ConditionShape(NamedTuple):
@@ -51,11 +53,13 @@ class ConditionShape(NamedTuple):
         constant: (C,) or (C, s, s); None where the density knows neither r nor v.
         viewpoint_size: V; 0 where it does not know v.
         projected: whether `constant` is already r as seen from each query's viewpoint.
+        scene: shape of r; None where the density knows neither r nor v.
     """
 
     constant: tuple[int, ...] | None
     viewpoint_size: int
     projected: bool = False
+    scene: tuple[int, ...] | None = None
 
 
 class Bound(NamedTuple):
@@ -127,11 +131,24 @@ class LatentDensity(ImageDensity, Protocol):
     """One with latents: what surprise, information gain and reconstruction ask for."""
 
     def kl(self, c: Condition, x: Tensor, *, noise: Tensor | None = None) -> Tensor:
-        """Returns KL(q ‖ π) in nats, float32 [B, Q]; [B, 1] where a latent belongs to the whole scene."""
+        """Returns KL(q ‖ π) in nats, float32 [B, Q].
+
+        A density whose latents belong to the whole scene returns [B, 1], of all queries together, and has
+        `latents_of_scene`.
+        """
         ...
 
     def reconstruct(self, c: Condition, x: Tensor, *, noise: Tensor | None = None) -> Tensor:
         """Redraws the pictures with latents from the posterior: float32 [B, Q, 3, H, W]."""
+        ...
+
+
+@runtime_checkable
+class ReadsRepresentation(Protocol):
+    """A density that uses the representation's ψ itself, for a posterior that sees queries as r sees the context."""
+
+    def read_from(self, representation: Representation) -> None:
+        """Learns which representation it is composed with; refuses one that it cannot use with a ValueError."""
         ...
 
 

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from gqn_rl.models.config import SceneModelConfig
 from gqn_rl.models.layers import call, pictures_of
-from gqn_rl.models.protocols import Bound, Condition, ImageDensity, LatentDensity, Representation
+from gqn_rl.models.protocols import (
+    Bound,
+    Condition,
+    ImageDensity,
+    LatentDensity,
+    ReadsRepresentation,
+    Representation,
+)
 from gqn_rl.models.readout import Geometry
 from gqn_rl.models.registry import DENSITIES, REPRESENTATIONS
 from gqn_rl.models.representations.code import Code
@@ -39,8 +46,12 @@ class SceneModel(nn.Module):
         self.config, self.image_size, scene = config, config.scene.image_size, config.scene
         self.representation = REPRESENTATIONS[config.representation.kind].build(config.representation, scene)
         condition_shape = self.representation.condition_shape
+        if condition_shape.constant is not None:
+            condition_shape = condition_shape._replace(scene=tuple(self.representation.shape))
         self.density = DENSITIES[config.density.kind].build(config.density, condition_shape, scene)
         self.representation.read_from(self.density)
+        if isinstance(self.density, ReadsRepresentation):
+            self.density.read_from(self.representation)
         self.representation_shape = tuple(self.representation.shape)
 
     @property
@@ -88,7 +99,7 @@ class SceneModel(nn.Module):
 
     def condition(self, r: Tensor, viewpoints: Tensor) -> Condition:
         """Returns what viewpoints [B, Q, V] see of r [B, *representation_shape]."""
-        return self.representation.condition(r, viewpoints)
+        return self.representation.condition(r, viewpoints)._replace(scene=r)
 
     def bound(self, context: Views, query: Views, *, sigma: float, noise: Tensor | None = None) -> Bound:
         """Bounds log p(query pictures | query viewpoints, context), nats a scene.

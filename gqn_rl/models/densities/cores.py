@@ -50,7 +50,7 @@ class Conditioning(nn.Module):
     def __init__(self, sizes: CoreSizes, channels: int):
         super().__init__()
         self.map_size, self.channels = sizes.map_size, channels
-        constant, viewpoint_size, _ = sizes.condition
+        constant, viewpoint_size = sizes.condition[:2]
         self.from_viewpoint: nn.Module | None = None
         self.from_r: nn.Module | None = None
         if viewpoint_size:
