@@ -99,7 +99,7 @@ class DigitCubeScene(MujocoScene):
         chosen = np.asarray(images)
         if chosen.shape != (len(self.images),) or not (0 <= chosen.min() <= chosen.max() < len(digit_images()[1])):
             raise ValueError(
-                f"`images` must be {len(self.images)} numbers from 0 to {len(digit_images()[1]) - 1}, got {images}."
+                f"`images` must be {len(self.images)} numbers from 0 to {len(digit_images()[1]) - 1}, got {chosen.tolist()}."
             )
         for face, image in zip(self.images, chosen, strict=True):
             self.images[face] = int(image)

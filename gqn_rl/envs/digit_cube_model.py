@@ -9,6 +9,7 @@ import functools
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.datasets import load_digits
 
 CUBE_SIDE_M = 1.0
@@ -96,7 +97,14 @@ def _add_cube(spec: mujoco.MjSpec) -> None:
         spec.geom(f"face_{name}").rgba = [*colour, 1]
 
 
-def _add_plane(spec: mujoco.MjSpec, name: str, material: str, center_w, normal_w, half_sizes) -> None:
+def _add_plane(
+    spec: mujoco.MjSpec,
+    name: str,
+    material: str,
+    center_w: ArrayLike,
+    normal_w: ArrayLike,
+    half_sizes: tuple[float, float],
+) -> None:
     """Adds a plane whose texture stands upright where the plane does."""
     normal = np.asarray(normal_w, float)
     up = np.array([0.0, 0.0, 1.0]) if abs(normal[2]) < 0.5 else np.array([0.0, 1.0, 0.0])

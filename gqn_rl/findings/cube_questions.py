@@ -42,7 +42,9 @@ class Questions(NamedTuple):
 
     def first(self, count: int) -> Questions:
         """Returns the questions about the first `count` cubes."""
-        return Questions(*(Views(*(a[:count] for a in p)) if isinstance(p, Views) else p[:count] for p in self))
+        context, query, known, corners = (Views(*(array[:count] for array in part)) for part in self[:4])
+        faces, known_faces, digits, known_digits = (part[:count] for part in self[4:])
+        return Questions(context, query, known, corners, faces, known_faces, digits, known_digits)
 
 
 def cube_of(manifest: dict[str, Any]) -> DigitCubeScene:
@@ -76,9 +78,11 @@ def ask(scene: DigitCubeScene, rng: np.random.Generator, count: int) -> Question
         faces.append((face % len(CORNERS), corner))
         digits.append([scene.digits[_NAMES[number]] for number in faces[-1]])
     images, looks = np.stack(pictures), np.stack(viewpoints)
-    parts = [Views(images[:, part], looks[:, part]) for part in (slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 8))]
+    context, query, known, corners = (
+        Views(images[:, part], looks[:, part]) for part in (slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 8))
+    )
     (face_numbers, known_faces), (face_digits, known_digits) = np.array(faces).T, np.array(digits).T
-    return Questions(*parts, face_numbers, known_faces, face_digits[:, None], known_digits)
+    return Questions(context, query, known, corners, face_numbers, known_faces, face_digits[:, None], known_digits)
 
 
 def views_from_corners(scene: DigitCubeScene) -> Views:
