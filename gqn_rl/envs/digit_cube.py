@@ -97,10 +97,9 @@ class DigitCubeScene(MujocoScene):
     def show(self, images: ArrayLike) -> None:
         """Puts images, int [5], numbers of `digit_images`, onto the faces east, north, west, south and top."""
         chosen = np.asarray(images)
-        if chosen.shape != (len(self.images),) or not (0 <= chosen.min() <= chosen.max() < len(digit_images()[1])):
-            raise ValueError(
-                f"`images` must be {len(self.images)} numbers from 0 to {len(digit_images()[1]) - 1}, got {chosen.tolist()}."
-            )
+        most = len(digit_images()[1]) - 1
+        if chosen.shape != (len(self.images),) or not 0 <= chosen.min() <= chosen.max() <= most:
+            raise ValueError(f"`images` must be {len(self.images)} numbers from 0 to {most}, got {chosen.tolist()}.")
         for face, image in zip(self.images, chosen, strict=True):
             self.images[face] = int(image)
             self.model.geom_matid[self.model.geom(f"face_{face}").id] = self.model.material(f"digit_{image}").id
