@@ -52,7 +52,7 @@ def test_lstm_keeps_its_cell_when_it_forgets_and_admits_nothing():
     nn.init.zeros_(core.hidden_to_gates.weight)
     nn.init.zeros_(core.hidden_to_gates.bias)
     gates = torch.tensor([100.0, -100.0, 0.0, 5.0]).view(1, 4, 1, 1)  # forget, admit, emit, candidate
-    hidden, cell = core(gates, hidden=torch.zeros(1, 1, 1, 1), cell=torch.full((1, 1, 1, 1), 0.7))
+    hidden, cell = core(gates, [], hidden=torch.zeros(1, 1, 1, 1), cell=torch.full((1, 1, 1, 1), 0.7))
     assert cell.item() == pytest.approx(0.7)
     assert hidden.item() == pytest.approx(0.5 * torch.tanh(torch.tensor(0.7)).item())
 
@@ -63,7 +63,7 @@ def test_lstm_replaces_its_cell_when_it_forgets_all_and_admits_all():
     nn.init.zeros_(core.hidden_to_gates.weight)
     nn.init.zeros_(core.hidden_to_gates.bias)
     gates = torch.tensor([-100.0, 100.0, 100.0, 0.3]).view(1, 4, 1, 1)
-    hidden, cell = core(gates, hidden=torch.zeros(1, 1, 1, 1), cell=torch.full((1, 1, 1, 1), 9.0))
+    hidden, cell = core(gates, [], hidden=torch.zeros(1, 1, 1, 1), cell=torch.full((1, 1, 1, 1), 9.0))
     assert cell.item() == pytest.approx(torch.tanh(torch.tensor(0.3)).item())
     assert hidden.item() == pytest.approx(torch.tanh(cell).item())
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, GaussianHead, fit_map
+from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Convolved, Gaussian, GaussianHead, MapConv, fit_map
 from gqn_rl.models.protocols import ConditionShape
 
 
@@ -59,7 +59,7 @@ class Conditioning(nn.Module):
             self.from_r = (
                 ConstantMapConv(constant[0], channels, sizes.kernel_size, sizes.map_size)
                 if len(constant) == 1
-                else nn.Conv2d(constant[0], channels, sizes.kernel_size, padding=sizes.kernel_size // 2, bias=False)
+                else MapConv(constant[0], channels, sizes.kernel_size, bias=False)
             )
 
     def forward(self, r: Tensor | None, v: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class GenerationCore(nn.Module):
 
     def forward(self, condition: Tensor, z: Tensor, hidden: Tensor | None, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Advances h^g and c^g with z_l; None stands for an h^g of zeros."""
-        return self.lstm(condition + self.latent_to_gates(z.to(condition.dtype)), hidden, cell)
+        return self.lstm(condition, [Convolved(z.to(condition.dtype), self.latent_to_gates)], hidden, cell)
 
 
 class InferenceCore(nn.Module):
@@ -113,7 +113,7 @@ class InferenceCore(nn.Module):
         pad, patch = kernel_size // 2, sizes.downsample**2
         self.condition = Conditioning(sizes, 4 * hidden)
         self.image_to_map = nn.Conv2d(3, hidden, self.downsample, stride=self.downsample)
-        self.image_to_gates = nn.Conv2d(hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
+        self.image_to_gates = MapConv(hidden, 4 * hidden, kernel_size, bias=False)
         bound = (sizes.canvas * patch) ** -0.5
         self.canvas_to_map = nn.Parameter(torch.empty(hidden, sizes.canvas, patch).uniform_(-bound, bound))
         self.state_to_gates = nn.Conv2d(2 * hidden, 4 * hidden, kernel_size, padding=pad, bias=False)
@@ -144,9 +144,9 @@ class InferenceCore(nn.Module):
         None stands for an h^e of zeros, and for an h^g of zeros beside an empty canvas.
         """
         if h_g is None:
-            return self.lstm(observed, hidden, cell)
+            return self.lstm(observed, [], hidden, cell)
         state = torch.cat([h_g, seen_canvas.to(h_g.dtype)], dim=1)
-        return self.lstm(observed + self.state_to_gates(state), hidden, cell)
+        return self.lstm(observed, [Convolved(state, self.state_to_gates)], hidden, cell)
 
 
 class Canvas(nn.Module):

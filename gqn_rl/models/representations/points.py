@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn_rl.models.config import SceneFacts
-from gqn_rl.models.layers import centre, exact
+from gqn_rl.models.layers import MapConv, centre, exact
 from gqn_rl.models.protocols import Condition, ConditionShape, Representation
 from gqn_rl.models.registry import register_representation
 
@@ -156,7 +156,7 @@ class PointEncoder(nn.Module):
         )
         self.whole = nn.Sequential(nn.Flatten(), nn.Linear(wide * (image_size // 16) ** 2, 256), nn.ReLU())
         self.spread = nn.Linear(256, wide)
-        self.up_middle = nn.Sequential(nn.Conv2d(wide, wide, 3, padding=1), nn.GroupNorm(8, wide), nn.ReLU())
+        self.up_middle = nn.Sequential(MapConv(wide, wide, 3), nn.GroupNorm(8, wide), nn.ReLU())
         self.to_fine = nn.Conv2d(wide, features, 1)
         self.up_fine = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.GroupNorm(8, features), nn.ReLU())
         self.heads = nn.Conv2d(features, 3 * num_points, 1)
@@ -191,7 +191,7 @@ class PointEncoder(nn.Module):
 
 
 def draw_blobs(seen_at: Tensor, log_width: Tensor, size: int) -> Tensor:
-    """Draws a Gaussian blob around each point, 1 in its middle: [N, K, size, size].
+    """Draws a Gaussian blob around each point, 1 in its middle: [N, K, size, size], channels last.
 
     Args:
         seen_at: right and up, ±1 at the picture's edges, [N, K, 2].
@@ -200,8 +200,9 @@ def draw_blobs(seen_at: Tensor, log_width: Tensor, size: int) -> Tensor:
     """
     axis = (torch.arange(size, device=seen_at.device) + 0.5) / size * 2 - 1
     off = seen_at[..., None] - torch.stack([axis, -axis])  # [N, K, 2, size]
-    right, up = torch.exp(-0.5 * (off * torch.exp(-log_width)[:, None, None]).square()).unbind(2)
-    return up[..., None] * right[..., None, :]
+    blobs = torch.exp(-0.5 * (off * torch.exp(-log_width)[:, None, None]).square())
+    right, up = blobs.permute(2, 0, 3, 1).contiguous()  # [N, size, K] each
+    return (up[:, :, None] * right[:, None]).permute(0, 3, 1, 2)
 
 
 class PointPainter(nn.Module):
@@ -255,13 +256,13 @@ class PointProjection(PointPainter):
         channels = (len(self.WIDTHS) + 1) * num_points
         self.draw = nn.Conv2d(channels, out_channels, 4, stride=2, padding=1)
         self.background = nn.Parameter(torch.randn(out_channels, map_size, map_size))
-        self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.mix = MapConv(out_channels, out_channels, 3)
 
     def forward(self, r: Tensor, v: Tensor) -> Tensor:
         """Maps r [B, R] and v [B Q, 7] to [B Q, out_channels, s, s]."""
         seen_at, depth, beside = self.see(r, v)
-        narrow, wide = (draw_blobs(seen_at, width, 2 * self.shape[1]) for width in self.log_width)
-        blobs = torch.cat([narrow, wide, narrow * depth], dim=1).contiguous(memory_format=torch.channels_last)
+        blobs = draw_blobs(seen_at.repeat(1, len(self.WIDTHS), 1), self.log_width.flatten(), 2 * self.shape[1])
+        blobs = torch.cat([blobs, blobs[:, : self.num_points] * depth], dim=1)
         return torch.relu(self.mix(self.tint(self.draw(blobs) + self.background, beside)))
 
 
@@ -290,7 +291,7 @@ class PointDetail(PointPainter):
         """Maps r [B, R] and v [B Q, 7] to what is added to the pictures' mean, float32 [B Q, 3, H, W]; 0 at first."""
         seen_at, depth, beside = self.see(r, v)
         blobs = draw_blobs(seen_at, self.log_width, self.size)
-        blobs = torch.cat([blobs, blobs * depth], dim=1).contiguous(memory_format=torch.channels_last)
+        blobs = torch.cat([blobs, blobs * depth], dim=1)
         drawn = torch.relu(self.mix(self.tint(self.draw(blobs), beside)))
         return self.paint(drawn).float()
 
