@@ -51,7 +51,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from torch import nn
 
 import gqn_rl  # noqa: F401 (registers JacoReach)
-from gqn_rl.agents.a3c import A3C, Learner
+from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.a3c.learner import Learner
 
 SECONDS, WARM_UP_S, START_S = 8.0, 1.0, 60.0
 FOREVER = 10**9  # steps

@@ -12,7 +12,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
-from gqn_rl.agents.a3c import A3C, Learner, Settings, flatten, n_step_advantages
+from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.a3c.advantages import n_step_advantages
+from gqn_rl.agents.a3c.learner import Learner
+from gqn_rl.agents.a3c.messages import Settings
+from gqn_rl.agents.a3c.parameters import flatten
 from tests.tiny_envs import Echo, Listener
 
 GAMMA, ENT_COEF, VF_COEF = 0.9, 0.01, 0.5

@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from gqn_rl.agents.a3c import A3C
-from gqn_rl.agents.dealer import Ticket
+from gqn_rl.agents.a3c.messages import WorkUnit
 from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, read_episodes
 
 POLICIES = [("MlpPolicy", {"net_arch": [16]}), ("MlpLstmPolicy", {"net_arch": [16], "lstm_hidden_size": 16})]
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick_workers")
 
 @pytest.mark.parametrize(("n_workers", "total_steps"), [(1, 1), (1, 203), (2, 307)])
 def test_steps_are_counted_exactly(n_workers, total_steps):
-    """`learn` makes as many steps as asked for, also between multiples of T and of a ticket, each told once."""
+    """`learn` makes as many steps as asked for, also between multiples of T and of a work unit, each counted once."""
     model, listener = A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, seed=0), Listener()
     model.learn(total_steps, listener)
     assert model.num_timesteps == listener.n_calls == total_steps
@@ -44,10 +44,10 @@ def test_steps_of_vector_environments_are_rounded_up():
     assert all(rewards.shape == (2,) for rewards in listener.rewards)
 
 
-def test_a_ticket_is_cut_into_rollouts():
+def test_a_work_unit_is_cut_into_rollouts():
     """T, T, and what remains."""
-    assert Ticket(12, 0.1, 0.0).rollout_lengths(5) == [5, 5, 2]
-    assert Ticket(10, 0.1, 0.0).rollout_lengths(5) == [5, 5]
+    assert WorkUnit(12, 0.1, 0.0).rollout_lengths(5) == [5, 5, 2]
+    assert WorkUnit(10, 0.1, 0.0).rollout_lengths(5) == [5, 5]
 
 
 def test_a_callback_that_returns_false_ends_the_training():

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import mujoco
 import numpy as np
 
 from gqn_rl.envs.jaco_model import ARM_JOINTS, FINGER_JOINTS, LARGE_ACTUATOR, SMALL_ACTUATOR
-
-if TYPE_CHECKING:
-    from gqn_rl.envs.jaco import JacoScene
 
 ACTION_S = 0.1  # how long an agent holds the joints' speeds
 EPISODE_ACTIONS = 50
@@ -25,7 +22,28 @@ FINGER_RANGE_RAD = (0.15, 1.35)
 SPEED_RAD_S = np.where(np.arange(len(ARM_JOINTS)) < 3, LARGE_ACTUATOR["speed"], SMALL_ACTUATOR["speed"])
 
 
-def reachable(scene: JacoScene, rng: np.random.Generator) -> int:
+class Arm(Protocol):
+    """What is asked of a scene whose arm is moved; `JacoScene` is one."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    joint_addresses: np.ndarray
+
+    @property
+    def lowest_m(self) -> float: ...  # noqa: D102
+    @property
+    def hand_w(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def target_w(self) -> np.ndarray: ...  # noqa: D102
+
+    def set_joint_angles(self, angles_rad: np.ndarray) -> None:
+        """Puts the joints at angles, float64 [9]."""
+
+    def stop_at_floor(self, before: np.ndarray) -> None:
+        """Goes back to `before` where a link is below the floor."""
+
+
+def reachable(scene: Arm, rng: np.random.Generator) -> int:
     """Puts every joint anywhere within its limits, until no link is below the floor; takes no action.
 
     In an episode's 50 actions each joint can be turned by half a turn or more, so an agent gets wherever this is.
@@ -37,7 +55,7 @@ def reachable(scene: JacoScene, rng: np.random.Generator) -> int:
             return 0
 
 
-def wandering(scene: JacoScene, rng: np.random.Generator) -> int:
+def wandering(scene: Arm, rng: np.random.Generator) -> int:
     """Moves the arm on from an episode's start, every joint back, forth or not at all, each direction for a while."""
     hold = int(rng.integers(1, LONGEST_HOLD, endpoint=True))
     num_actions = int(rng.integers(EPISODE_ACTIONS, endpoint=True))
@@ -45,7 +63,7 @@ def wandering(scene: JacoScene, rng: np.random.Generator) -> int:
     return num_actions
 
 
-def reaching(scene: JacoScene, rng: np.random.Generator) -> int:
+def reaching(scene: Arm, rng: np.random.Generator) -> int:
     """Wanders in half of the scenes, and in the others heads for the target by its true distance: this knows a task."""
     heads, hold = rng.random() < REACHING_SHARE, int(rng.integers(1, LONGEST_HOLD, endpoint=True))
     num_actions = int(rng.integers(EPISODE_ACTIONS, endpoint=True))
@@ -68,7 +86,7 @@ def joint_limits_rad(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _wander(scene: JacoScene, rng: np.random.Generator, num_actions: int, hold: int) -> None:
+def _wander(scene: Arm, rng: np.random.Generator, num_actions: int, hold: int) -> None:
     """Takes `num_actions` in random directions, a new one after every `hold`."""
     for action in range(num_actions):
         before = scene.data.qpos.copy()
@@ -78,7 +96,7 @@ def _wander(scene: JacoScene, rng: np.random.Generator, num_actions: int, hold: 
         scene.stop_at_floor(before)
 
 
-def _move(scene: JacoScene, qpos: np.ndarray, direction: np.ndarray) -> float:
+def _move(scene: Arm, qpos: np.ndarray, direction: np.ndarray) -> float:
     """Turns the arm's joints from `qpos` for one action at full speed, back, forth or not; returns the distance, m."""
     scene.data.qpos[:] = qpos
     scene.data.qpos[scene.joint_addresses[: len(SPEED_RAD_S)]] += direction * SPEED_RAD_S * ACTION_S
@@ -86,7 +104,7 @@ def _move(scene: JacoScene, qpos: np.ndarray, direction: np.ndarray) -> float:
     return float(np.linalg.norm(scene.target_w - scene.hand_w))
 
 
-STATES: dict[str, Callable[[JacoScene, np.random.Generator], int]] = {
+STATES: dict[str, Callable[[Arm, np.random.Generator], int]] = {
     "reachable": reachable,
     "wandering": wandering,
     "reaching": reaching,

@@ -1,77 +1,66 @@
-"""The main process's part of A3C: deals out tickets, hears reports, runs callbacks, replaces lost workers."""
+"""The main process's part of A3C: hands out work units, reads reports, runs callbacks, replaces lost workers."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import math
+import pathlib
 import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import ResultsWriter
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import FloatSchedule
 
+from gqn_rl.agents.a3c.messages import Report, WorkUnit
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.processes import WorkerLost, WorkerPool
 from gqn_rl.wrappers.monitor import monitor_file
 
-if TYPE_CHECKING:
-    from gqn_rl.agents.a3c import A3C
-
-_LOOKAHEAD = 2  # tickets a worker holds: one it works on, and one that lets it go on while its report is read
-_STEPS_PER_TICKET = 100  # about: hearing of every few steps would keep the main process busy
+_LOOKAHEAD = 2  # work units a worker holds: one it works on, and one that lets it go on while its report is read
+_STEPS_PER_UNIT = 100  # about: reading a report of every few steps would keep the main process busy
 
 
-class Ticket(NamedTuple):
-    """The right to step one's environments `num_steps` times, with an update after every T of them."""
-
-    num_steps: int
-    learning_rate: float
-    ent_coef: float
-
-    def rollout_lengths(self, n_steps: int) -> list[int]:
-        """Returns T, T, …, and what remains.
-
-        >>> Ticket(12, 0.1, 0.0).rollout_lengths(5)
-        [5, 5, 2]
-        """
-        return [min(n_steps, self.num_steps - first) for first in range(0, self.num_steps, n_steps)]
-
-
-class Report(NamedTuple):
-    """What came of a ticket.
+class SharedModel(OnPolicyAlgorithm, abc.ABC):
+    """What the coordinator asks of the algorithm whose parameters the workers share.
 
     Attributes:
-        rewards: as the environments gave them, float32 [N, num_steps].
-        dones: ends of episodes, bool [N, num_steps].
-        infos: of each step, a list of N dicts with the entries that the main process needs.
-        num_updates: how often θ was updated.
-        losses: of the last update, means over its rollout, and the gradient's norm.
-        state: everything that the worker's next rollout depends on, besides θ; only with its last report.
+        n_workers, max_restarts, monitor_file: see `A3C`.
+        worker_states: what each worker was left in, None where it is to begin anew.
+        num_updates: of the parameters, so far.
     """
 
-    rewards: np.ndarray
-    dones: np.ndarray
-    infos: list[list[dict[str, Any]]]
+    n_workers: int
+    max_restarts: int
+    monitor_file: str | pathlib.Path | None
+    worker_states: list[bytes | None]
     num_updates: int
-    losses: dict[str, float]
-    state: bytes | None
+
+    @abc.abstractmethod
+    def worker_arguments(self) -> tuple[Any, ...]:
+        """Returns what every worker is given: settings, all of the policy's weights, and what is shared."""
+
+    @abc.abstractmethod
+    def take_snapshot(self) -> None:
+        """Copies the shared parameters to this process's policy, which callbacks, `predict` and `save` see."""
 
 
-class Dealer:
-    """The main process's part of `learn`: deals out tickets, hears reports, runs callbacks, replaces lost workers."""
+class Coordinator:
+    """Hands out work units during `learn`, reads reports, runs callbacks and replaces lost workers."""
 
     def __init__(
-        self, model: A3C, callback: BaseCallback, total_steps: int, log_interval: int | None, stop: StopRequest
+        self, model: SharedModel, callback: BaseCallback, total_steps: int, log_interval: int | None, stop: StopRequest
     ):
         self._model, self._callback, self._log_interval, self._stop = model, callback, log_interval, stop
-        self._total_steps, self._undealt = total_steps, total_steps - model.num_timesteps  # environment steps
-        self._held: list[list[Ticket]] = [[] for _ in range(model.n_workers)]
+        self._total_steps, self._unassigned = total_steps, total_steps - model.num_timesteps  # environment steps
+        self._held: list[list[WorkUnit]] = [[] for _ in range(model.n_workers)]
         self._states = dict(enumerate(model.worker_states))
         model.worker_states = [None] * model.n_workers
         self._ent_schedule = FloatSchedule(model.ent_coef)
@@ -86,42 +75,42 @@ class Dealer:
         return *model.worker_arguments(), int(seed.generate_state(1)[0]), self._states.pop(index, None)
 
     def run(self, pool: WorkerPool) -> None:
-        """Goes on until every ticket has been dealt and reported, or a callback ends it."""
+        """Goes on until every work unit has been handed out and reported, or a callback ends it."""
         with self._episode_file() as write_episode:
             self._callback.on_rollout_start()
-            self._deal(pool, range(len(self._held)))
+            self._hand_out(pool, range(len(self._held)))
             while any(self._held) and not self._cancelled:
                 for index, message in pool.receive():
                     if isinstance(message, WorkerLost):
                         self._replace(pool, message)
                     elif not self._cancelled:
-                        self._hear(index, message, write_episode)
-                        self._deal(pool, [index])
+                        self._account(index, message, write_episode)
+                        self._hand_out(pool, [index])
 
-    def _deal(self, pool: WorkerPool, indices: Sequence[int]) -> None:
-        """Fills the hands of these workers; one that gets None instead of a ticket works on what it holds, and ends."""
+    def _hand_out(self, pool: WorkerPool, indices: Sequence[int]) -> None:
+        """Tops up these workers' queues; one that gets None instead of a work unit finishes what it has, and ends."""
         for _ in range(_LOOKAHEAD):
             for index in indices:
                 if len(self._held[index]) < _LOOKAHEAD:
-                    ticket = self._next_ticket()
-                    pool.send(index, ticket)
-                    self._held[index] += [ticket] if ticket else []
+                    unit = self._next_unit()
+                    pool.send(index, unit)
+                    self._held[index] += [unit] if unit else []
 
-    def _next_ticket(self) -> Ticket | None:
-        if self._undealt <= 0 or self._stop.signal_name is not None:
+    def _next_unit(self) -> WorkUnit | None:
+        if self._unassigned <= 0 or self._stop.signal_name is not None:
             return None
         model = self._model
-        whole = math.ceil(_STEPS_PER_TICKET / model.n_steps) * model.n_steps
-        num_steps = min(whole, math.ceil(self._undealt / model.n_envs))
-        remaining = self._undealt / self._total_steps
-        ticket = Ticket(num_steps, model.lr_schedule(remaining), self._ent_schedule(remaining))
-        self._undealt -= num_steps * model.n_envs
-        return ticket
+        whole = math.ceil(_STEPS_PER_UNIT / model.n_steps) * model.n_steps
+        num_steps = min(whole, math.ceil(self._unassigned / model.n_envs))
+        remaining = self._unassigned / self._total_steps
+        unit = WorkUnit(num_steps, model.lr_schedule(remaining), self._ent_schedule(remaining))
+        self._unassigned -= num_steps * model.n_envs
+        return unit
 
-    def _hear(self, index: int, report: Report, write_episode: Callable[[dict[str, float]], None]) -> None:
+    def _account(self, index: int, report: Report, write_episode: Callable[[dict[str, float]], None]) -> None:
         """Counts a rollout's steps and shows each to the callbacks, with the policy as it is after the update."""
         model, callback, updates_before = self._model, self._callback, self._model.num_updates
-        ticket = self._held[index].pop(0)
+        unit = self._held[index].pop(0)
         model.worker_states[index] = report.state
         model.take_snapshot()
         model.num_updates += report.num_updates
@@ -138,24 +127,24 @@ class Dealer:
         callback.on_rollout_end()
         model._update_current_progress_remaining(model.num_timesteps, self._total_steps)
         if self._log_interval and model.num_updates // self._log_interval > updates_before // self._log_interval:
-            self._log(report, ticket)
-        if self._undealt > 0 or any(self._held):
+            self._log(report, unit)
+        if self._unassigned > 0 or any(self._held):
             callback.on_rollout_start()
 
-    def _log(self, report: Report, ticket: Ticket) -> None:
+    def _log(self, report: Report, unit: WorkUnit) -> None:
         """Writes a row under the names that SB3 uses."""
         logger, policy = self._model.logger, self._model.policy
         for name, value in report.losses.items():
             logger.record(f"train/{name}", value)
-        logger.record("train/learning_rate", ticket.learning_rate)
-        logger.record("train/ent_coef", ticket.ent_coef)
+        logger.record("train/learning_rate", unit.learning_rate)
+        logger.record("train/ent_coef", unit.ent_coef)
         logger.record("train/n_updates", self._model.num_updates, exclude="tensorboard")
         if hasattr(policy, "log_std"):
             logger.record("train/std", torch.exp(policy.log_std).mean().item())
         self._model.dump_logs(self._model.num_updates)
 
     def _replace(self, pool: WorkerPool, lost: WorkerLost) -> None:
-        """Takes back the tickets of a worker that ended too early, and starts another in its place."""
+        """Takes back the work units of a worker that ended too early, and starts another in its place."""
         held, self._held[lost.index] = self._held[lost.index], []
         if not held:
             return  # it had been told to end
@@ -163,7 +152,7 @@ class Dealer:
             raise FloatingPointError(lost.error)
         if lost.cannot_start:
             raise ChildProcessError(f"A3C {lost}")
-        self._undealt += sum(ticket.num_steps for ticket in held) * self._model.n_envs
+        self._unassigned += sum(unit.num_steps for unit in held) * self._model.n_envs
         if self._stop.signal_name is not None:
             warnings.warn(f"A3C {lost}; its unfinished steps are left out.", RuntimeWarning, stacklevel=2)
             return
@@ -173,7 +162,7 @@ class Dealer:
         count = f"replacement {self._num_restarts} of at most {self._model.max_restarts}"
         warnings.warn(f"A3C {lost}\nIt is replaced ({count}); what was learnt is kept.", RuntimeWarning, stacklevel=2)
         pool.start(lost.index)
-        self._deal(pool, [lost.index])
+        self._hand_out(pool, [lost.index])
 
     @contextlib.contextmanager
     def _episode_file(self) -> Iterator[Callable[[dict[str, float]], None]]:
