@@ -45,7 +45,7 @@ from gqn_rl import load_encoder
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import arguments_of, new_ppo
 from gqn_rl.envs import opengl
-from gqn_rl.envs.jaco_reach import JacoReachEnv
+from gqn_rl.envs.jaco.reach import JacoReachEnv
 from gqn_rl.machine import keep_freed_memory
 from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes import AUTO, TORCH

@@ -30,7 +30,7 @@ from gqn_rl.dataset import import_dataset
 from gqn_rl.dataset.deepmind import decode_frame
 from gqn_rl.dataset.tf_example import parse_example
 from gqn_rl.dataset.tfrecord import read_records
-from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco.scene import JacoScene
 
 SHAPES = {
     "jaco": (64, 11, 300),

@@ -17,10 +17,10 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs import opengl, renderer
-from gqn_rl.envs.maze import MazeScene
-from gqn_rl.envs.maze_model import maze_spec
-from gqn_rl.envs.maze_nav import MazeNavEnv
-from gqn_rl.envs.maze_panels import UPWARD
+from gqn_rl.envs.maze.model import maze_spec
+from gqn_rl.envs.maze.nav import MazeNavEnv
+from gqn_rl.envs.maze.panels import UPWARD
+from gqn_rl.envs.maze.scene import MazeScene
 from gqn_rl.wrappers import CameraObservation
 
 SECONDS = 3.0

@@ -32,7 +32,7 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs import opengl
-from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.views import CameraPose
 
 SECONDS, ROUNDS = 0.15, 5

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from gqn_rl.envs import opengl
-from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.views import CameraPose
 
 ROUNDS, NUM_POSES = 9, 50

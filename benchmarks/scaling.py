@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import rendering
 from benchmarks.training import Build, machine, ours, settings_of, take_turns, write
-from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco.scene import JacoScene
 
 PIXELS, CONTEXTS, STEPS = (32, 64, 128), (1, 2, 4, 8, 16), (4, 8, 12, 16)
 AXES: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from gqn_rl.envs import make_scene, opengl
-from gqn_rl.envs.rooms import RoomsScene, draw_room
+from gqn_rl.envs.rooms.scene import RoomsScene, draw_room
 from gqn_rl.views import Scene
 
 DATA_SETS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl import CameraObservation, load_encoder
 from gqn_rl.dataset import MultiViewDataset, generate
-from gqn_rl.envs.gymnasium_scene import GymnasiumScene
+from gqn_rl.envs.gymnasium import GymnasiumScene
 from gqn_rl.evaluate import run_episodes
 from gqn_rl.models import build_model
 from gqn_rl.pretrain.data import scene_of

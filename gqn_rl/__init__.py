@@ -21,14 +21,14 @@ _HOME_OF = {
     "load_encoder": "representation",
 }
 
-gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco_reach:JacoReachEnv")
-gymnasium.register(id="gqn_rl/JacoTrack-v0", entry_point="gqn_rl.envs.jaco_track:JacoTrackEnv")
-gymnasium.register(id="gqn_rl/JacoAvoid-v0", entry_point="gqn_rl.envs.jaco_avoid:JacoAvoidEnv")
-gymnasium.register(id="gqn_rl/MazeNav-v0", entry_point="gqn_rl.envs.maze_nav:MazeNavEnv")
+gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco.reach:JacoReachEnv")
+gymnasium.register(id="gqn_rl/JacoTrack-v0", entry_point="gqn_rl.envs.jaco.track:JacoTrackEnv")
+gymnasium.register(id="gqn_rl/JacoAvoid-v0", entry_point="gqn_rl.envs.jaco.avoid:JacoAvoidEnv")
+gymnasium.register(id="gqn_rl/MazeNav-v0", entry_point="gqn_rl.envs.maze.nav:MazeNavEnv")
 for _cells in (7, 9, 11):
     gymnasium.register(
         id=f"gqn_rl/MazeNav-{_cells}x{_cells}-v0",
-        entry_point="gqn_rl.envs.maze_nav:MazeNavEnv",
+        entry_point="gqn_rl.envs.maze.nav:MazeNavEnv",
         kwargs={"cells": _cells},
     )
 

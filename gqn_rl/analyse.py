@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.envs.maze import MazeScene
+from gqn_rl.envs.maze.scene import MazeScene
 from gqn_rl.findings.algebra import AlgebraSettings, algebra
 from gqn_rl.findings.common import load_subject, model_label
 from gqn_rl.findings.composition import CompositionSettings, composition

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.cli import command, refuse_other_settings, write_run_header
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.envs.maze import MazeScene
-from gqn_rl.envs.maze_cameras import OVERHEAD_HEIGHT_M
-from gqn_rl.envs.maze_model import WALL_HEIGHT_M
+from gqn_rl.envs.maze.cameras import OVERHEAD_HEIGHT_M
+from gqn_rl.envs.maze.model import WALL_HEIGHT_M
+from gqn_rl.envs.maze.scene import MazeScene
 from gqn_rl.locks import sole_writer
 from gqn_rl.maps.mazes import encode_mazes, scene_settings
 from gqn_rl.maps.training import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gqn_rl.envs.cameras import Dome, Fixed, ring
-from gqn_rl.envs.jaco import CAMERAS, DOME_CENTER_W
+from gqn_rl.envs.jaco.scene import CAMERAS, DOME_CENTER_W
 
 
 def angles(pose, center_w):

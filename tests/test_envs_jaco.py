@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gqn_rl.envs import SCENES, make_scene
-from gqn_rl.envs.jaco import (
+from gqn_rl.envs.jaco.scene import (
     HAND_AXIS_DISTANCE_M,
     HAND_HEIGHT_M,
     TARGET_AXIS_DISTANCE_M,
@@ -16,7 +16,7 @@ from gqn_rl.envs.jaco import (
     TARGET_RADIUS_M,
     JacoScene,
 )
-from gqn_rl.envs.jaco_states import joint_limits_rad
+from gqn_rl.envs.jaco.states import joint_limits_rad
 from gqn_rl.views import CameraPose
 
 

@@ -11,8 +11,8 @@ from stable_baselines3 import PPO
 from gqn_rl.agents.met_states import meet_states
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.jaco import JacoScene
-from gqn_rl.envs.jaco_met import MetStates, load_met_states
+from gqn_rl.envs.jaco.met import MetStates, load_met_states
+from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.experience import pretraining_experience
 from gqn_rl.pretrain.export import dataset_summary
 from gqn_rl.wrappers import make_vec_env

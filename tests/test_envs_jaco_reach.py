@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gqn_rl  # noqa: F401 (registers the task)
-from gqn_rl.envs.jaco_reach import EPISODE_ACTIONS, JacoReachEnv
+from gqn_rl.envs.jaco.reach import EPISODE_ACTIONS, JacoReachEnv
 
 ENV_ID = "gqn_rl/JacoReach-v0"
 

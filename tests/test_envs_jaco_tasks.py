@@ -10,11 +10,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gqn_rl  # noqa: F401 (registers the tasks)
 from gqn_rl.envs import ENV_IDS, make_task
-from gqn_rl.envs.jaco import TARGET_AXIS_DISTANCE_M
-from gqn_rl.envs.jaco_avoid import HAND_RADIUS_M, LEAST_GAP_M, JacoAvoidEnv
-from gqn_rl.envs.jaco_model import OBSTACLE_RADIUS_M
-from gqn_rl.envs.jaco_reach import JacoReachEnv
-from gqn_rl.envs.jaco_track import JacoTrackEnv
+from gqn_rl.envs.jaco.avoid import HAND_RADIUS_M, LEAST_GAP_M, JacoAvoidEnv
+from gqn_rl.envs.jaco.model import OBSTACLE_RADIUS_M
+from gqn_rl.envs.jaco.reach import JacoReachEnv
+from gqn_rl.envs.jaco.scene import TARGET_AXIS_DISTANCE_M
+from gqn_rl.envs.jaco.track import JacoTrackEnv
 from gqn_rl.views import CameraPose
 from gqn_rl.wrappers import make_env
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.maze import GOAL, OTHER_OBJECTS, MazeScene
-from gqn_rl.envs.maze_layout import CORRIDOR, ROOM
-from gqn_rl.envs.maze_model import (
+from gqn_rl.envs.maze.layout import CORRIDOR, ROOM
+from gqn_rl.envs.maze.model import (
     FARTHEST_DRAWN_M,
     FLOOR_TEXTURES,
     GOAL_COLOUR,
@@ -22,7 +21,8 @@ from gqn_rl.envs.maze_model import (
     WALL_TEXTURES,
     mean_colour,
 )
-from gqn_rl.envs.maze_motion import BODY_RADIUS_M, is_free
+from gqn_rl.envs.maze.motion import BODY_RADIUS_M, is_free
+from gqn_rl.envs.maze.scene import GOAL, OTHER_OBJECTS, MazeScene
 from gqn_rl.envs.opengl import open_gl_context
 from gqn_rl.envs.renderer import shared_renderer
 from gqn_rl.views import CameraPose

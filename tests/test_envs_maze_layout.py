@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gqn_rl.envs.maze_layout import (
+from gqn_rl.envs.maze.layout import (
     CORRIDOR,
     LEAST_FREE_SHARE,
     ROOM,
@@ -16,7 +16,7 @@ from gqn_rl.envs.maze_layout import (
     is_connected,
     rectangles,
 )
-from gqn_rl.envs.maze_panels import num_panels
+from gqn_rl.envs.maze.panels import num_panels
 
 # A room of 1 × 2 cells in the south-west, a corridor from it to the north-east.
 SMALL = MazeLayout(np.array([[0, 1, 1], [2, 1, 0], [2, 0, 0]]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gqn_rl.envs.maze_layout import MazeLayout, draw_layout
-from gqn_rl.envs.maze_motion import BODY_RADIUS_M, Body, free_position, is_free, slide
+from gqn_rl.envs.maze.layout import MazeLayout, draw_layout
+from gqn_rl.envs.maze.motion import BODY_RADIUS_M, Body, free_position, is_free, slide
 
 OPEN = MazeLayout(np.ones((3, 3), int))
 PILLAR = MazeLayout(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]))

@@ -14,10 +14,10 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import gqn_rl  # noqa: F401 (registers the task)
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import ENV_IDS, make_scene
-from gqn_rl.envs.maze import GOAL, MazeScene
-from gqn_rl.envs.maze_layout import MazeLayout, is_connected
-from gqn_rl.envs.maze_motion import is_free
-from gqn_rl.envs.maze_nav import DISCRETE_ACTIONS, GOAL_DISTANCE_M, MOVE_M, TURN_RAD, MazeNavEnv
+from gqn_rl.envs.maze.layout import MazeLayout, is_connected
+from gqn_rl.envs.maze.motion import is_free
+from gqn_rl.envs.maze.nav import DISCRETE_ACTIONS, GOAL_DISTANCE_M, MOVE_M, TURN_RAD, MazeNavEnv
+from gqn_rl.envs.maze.scene import GOAL, MazeScene
 from gqn_rl.wrappers import CameraObservation
 
 CELLS = {f"gqn_rl/MazeNav{size}-v0": cells for size, cells in (("", 7), ("-7x7", 7), ("-9x9", 9), ("-11x11", 11))}

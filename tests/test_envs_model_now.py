@@ -11,7 +11,7 @@ import pytest
 
 from gqn_rl.envs import renderer
 from gqn_rl.envs.cameras import Fixed
-from gqn_rl.envs.gymnasium_scene import GymnasiumScene
+from gqn_rl.envs.gymnasium.scene import GymnasiumScene
 from gqn_rl.envs.renderer import close_renderers, shared_renderer
 from gqn_rl.envs.visual import make_option
 from gqn_rl.views import CameraPose

@@ -12,9 +12,8 @@ from hydra import compose, initialize_config_module
 
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.rooms import OBJECT_GAP_M, OBJECT_REGION_M, Room, RoomObject, RoomsScene, draw_room
-from gqn_rl.envs.rooms_cameras import OBJECT_CLEARANCE_M, RING_HEIGHT_M, RING_RADIUS_M, WALL_CLEARANCE_M
-from gqn_rl.envs.rooms_model import (
+from gqn_rl.envs.rooms.cameras import OBJECT_CLEARANCE_M, RING_HEIGHT_M, RING_RADIUS_M, WALL_CLEARANCE_M
+from gqn_rl.envs.rooms.model import (
     FLOOR_TEXTURES,
     OBJECT_COLOURS,
     ROOM_HALF_SIZE_M,
@@ -24,7 +23,8 @@ from gqn_rl.envs.rooms_model import (
     compiled_model,
     tinted,
 )
-from gqn_rl.envs.rooms_shapes import SHAPES, SYMMETRY
+from gqn_rl.envs.rooms.scene import OBJECT_GAP_M, OBJECT_REGION_M, Room, RoomObject, RoomsScene, draw_room
+from gqn_rl.envs.rooms.shapes import SHAPES, SYMMETRY
 from gqn_rl.groups import register_groups
 from gqn_rl.models import build_model
 from gqn_rl.pretrain.data import scene_of

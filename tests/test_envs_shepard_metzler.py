@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.shepard_metzler import CAMERA_DISTANCE_M, PART_COLOURS, PART_SIDE_M, ShepardMetzlerScene
-from gqn_rl.envs.shepard_metzler_objects import STEPS, centred, chirality, draw_walk, reach
+from gqn_rl.envs.shepard_metzler.objects import STEPS, centred, chirality, draw_walk, reach
+from gqn_rl.envs.shepard_metzler.scene import CAMERA_DISTANCE_M, PART_COLOURS, PART_SIDE_M, ShepardMetzlerScene
 from tests.projection import nearest_colour, pixel, project
 
 ROTATIONS = [

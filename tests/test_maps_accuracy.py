@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gqn_rl.envs.maze import MazeScene
+from gqn_rl.envs.maze.scene import MazeScene
 from gqn_rl.maps.accuracy import (
     cell_accuracy,
     cell_brightness,

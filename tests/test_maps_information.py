@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from gqn_rl.envs.maze_layout import CORRIDOR, MazeLayout, draw_layout
-from gqn_rl.envs.maze_motion import is_free
+from gqn_rl.envs.maze.layout import CORRIDOR, MazeLayout, draw_layout
+from gqn_rl.envs.maze.motion import is_free
 from gqn_rl.maps.geometry import pose_grid, visible_cells
 from gqn_rl.maps.information import (
     GainsAndErrors,

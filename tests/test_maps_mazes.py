@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.envs.maze import MazeScene
+from gqn_rl.envs.maze.scene import MazeScene
 from gqn_rl.maps import mazes
 from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_maps, true_walls
 from gqn_rl.representation import SceneEncoder

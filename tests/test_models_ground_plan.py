@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.envs.maze import GOAL, MazeScene
+from gqn_rl.envs.maze.scene import GOAL, MazeScene
 from gqn_rl.models import SceneFacts
 from gqn_rl.models.representations.ground_plan import (
     GroundPlan,

@@ -28,7 +28,7 @@ def test_import_loads_nothing_heavy():
 
 def test_import_registers_the_environment():
     """The Gymnasium id is known without an import of the environment's module."""
-    assert gymnasium.spec("gqn_rl/JacoReach-v0").entry_point == "gqn_rl.envs.jaco_reach:JacoReachEnv"
+    assert gymnasium.spec("gqn_rl/JacoReach-v0").entry_point == "gqn_rl.envs.jaco.reach:JacoReachEnv"
 
 
 @pytest.mark.parametrize("name", [name for name in gqn_rl.__all__ if name != "__version__"])

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from gqn_rl.envs.cameras import Fixed
-from gqn_rl.envs.gymnasium_scene import GymnasiumScene
+from gqn_rl.envs.gymnasium.scene import GymnasiumScene
 from gqn_rl.envs.renderer import shared_renderer
 from gqn_rl.representation import load_encoder
 from gqn_rl.views import CameraPose

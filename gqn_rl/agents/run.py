@@ -19,7 +19,7 @@ from gqn_rl.agents.run_facts import described, first_entries, repr_facts
 from gqn_rl.agents.speed import choose_threads
 from gqn_rl.agents.training import check_actions, train, transfer
 from gqn_rl.envs import make_task
-from gqn_rl.envs.jaco_met import MetStates
+from gqn_rl.envs.jaco.met import MetStates
 from gqn_rl.evaluate import action_repeat, random_return
 from gqn_rl.experience import Experience, pretraining_experience
 from gqn_rl.machine import available_cores

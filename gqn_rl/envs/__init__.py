@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from gqn_rl.envs import opengl  # noqa: F401 (first, since it guards MuJoCo's import against a wrong MUJOCO_GL)
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.envs.digit_cube import DigitCubeScene
-from gqn_rl.envs.gymnasium_scene import GymnasiumScene
+from gqn_rl.envs.gymnasium import GymnasiumScene
 from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.envs.rooms import RoomsScene

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.jaco import JacoScene
-from gqn_rl.envs.rooms import Room, RoomObject, RoomsScene, draw_room
-from gqn_rl.envs.shepard_metzler import ShepardMetzlerScene
-from gqn_rl.envs.shepard_metzler_objects import STEPS, draw_walk
+from gqn_rl.envs.jaco.scene import JacoScene
+from gqn_rl.envs.rooms.scene import Room, RoomObject, RoomsScene, draw_room
+from gqn_rl.envs.shepard_metzler.objects import STEPS, draw_walk
+from gqn_rl.envs.shepard_metzler.scene import ShepardMetzlerScene
 from gqn_rl.findings.rebuild import rebuild_scene
 from gqn_rl.views import Scene
 

@@ -14,7 +14,7 @@ import numpy as np
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset.shards import scene_rng
 from gqn_rl.envs import SCENES, make_scene
-from gqn_rl.envs.jaco import JacoScene
+from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.views import CameraPose, Scene
 
 LARGEST_DIFFERENCE = 2.0

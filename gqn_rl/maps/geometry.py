@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gqn_rl.envs.maze_cameras import EYE_HEIGHT_M
-from gqn_rl.envs.maze_layout import CORRIDOR, MazeLayout
-from gqn_rl.envs.maze_motion import is_free
+from gqn_rl.envs.maze.cameras import EYE_HEIGHT_M
+from gqn_rl.envs.maze.layout import CORRIDOR, MazeLayout
+from gqn_rl.envs.maze.motion import is_free
 from gqn_rl.views import CameraPose
 
 _RAYS, _STEP_M = 33, 0.05

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gqn_rl.envs.jaco import OBSTACLE_AXIS_DISTANCE_M, OBSTACLE_HEIGHT_M
-from gqn_rl.envs.jaco_model import OBSTACLE_RADIUS_M
-from gqn_rl.envs.jaco_reach import JacoReachEnv
+from gqn_rl.envs.jaco.model import OBSTACLE_RADIUS_M
+from gqn_rl.envs.jaco.reach import JacoReachEnv
+from gqn_rl.envs.jaco.scene import OBSTACLE_AXIS_DISTANCE_M, OBSTACLE_HEIGHT_M
 
 HAND_RADIUS_M = 0.07
 """Of the ball around the grip site that counts as the hand."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gqn_rl.envs.jaco import TARGET_AXIS_DISTANCE_M
-from gqn_rl.envs.jaco_reach import JacoReachEnv
-from gqn_rl.envs.jaco_states import ACTION_S
+from gqn_rl.envs.jaco.reach import JacoReachEnv
+from gqn_rl.envs.jaco.scene import TARGET_AXIS_DISTANCE_M
+from gqn_rl.envs.jaco.states import ACTION_S
 
 TARGET_SPEED_M_S = 0.1
 """A centimetre an action: a picture that says where the target is says well enough where it will be."""

@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs.cameras import Camera
-from gqn_rl.envs.maze_cameras import HELDOUT_EYE_HEIGHT_M, Anywhere, Overhead
-from gqn_rl.envs.maze_layout import CORRIDOR, ROOM, draw_layout, rectangles
-from gqn_rl.envs.maze_model import (
+from gqn_rl.envs.maze.cameras import HELDOUT_EYE_HEIGHT_M, Anywhere, Overhead
+from gqn_rl.envs.maze.layout import CORRIDOR, ROOM, draw_layout, rectangles
+from gqn_rl.envs.maze.model import (
     FLOOR_TEXTURES,
     GOAL_COLOUR,
     OBJECT_COLOURS,
@@ -21,7 +21,7 @@ from gqn_rl.envs.maze_model import (
     compiled_model,
     mean_colour,
 )
-from gqn_rl.envs.maze_panels import UPWARD, Panel, PanelPool
+from gqn_rl.envs.maze.panels import UPWARD, Panel, PanelPool
 from gqn_rl.envs.renderer import shared_renderer
 from gqn_rl.envs.scene import MujocoScene
 

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from gqn_rl.envs.maze_panels import HIDDEN, add_panels
+from gqn_rl.envs.maze.panels import HIDDEN, add_panels
 
 WALL_HEIGHT_M = 1.0
 WALL_TEXTURES = (

@@ -8,9 +8,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.jaco import JacoScene
-from gqn_rl.envs.jaco_model import ARM_JOINTS, FINGER_JOINTS, TIMESTEP_S
-from gqn_rl.envs.jaco_states import ACTION_S, EPISODE_ACTIONS
+from gqn_rl.envs.jaco.model import ARM_JOINTS, FINGER_JOINTS, TIMESTEP_S
+from gqn_rl.envs.jaco.scene import JacoScene
+from gqn_rl.envs.jaco.states import ACTION_S, EPISODE_ACTIONS
 
 PHYSICS_STEPS_PER_ACTION = round(ACTION_S / TIMESTEP_S)
 REWARD_SCALE_M = 0.2

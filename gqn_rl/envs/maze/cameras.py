@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gqn_rl.envs.maze_layout import MazeLayout
-from gqn_rl.envs.maze_motion import Body, free_position
+from gqn_rl.envs.maze.layout import MazeLayout
+from gqn_rl.envs.maze.motion import Body, free_position
 from gqn_rl.views import CameraPose
 
 EYE_HEIGHT_M = 0.5

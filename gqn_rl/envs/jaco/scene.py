@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed
-from gqn_rl.envs.jaco_met import SUFFIX, load_met_states
-from gqn_rl.envs.jaco_model import (
+from gqn_rl.envs.jaco.met import SUFFIX, load_met_states
+from gqn_rl.envs.jaco.model import (
     ARM_JOINTS,
     FINGER_JOINTS,
     FLOOR_COLOURS,
@@ -24,7 +24,7 @@ from gqn_rl.envs.jaco_model import (
     WALL_COLOURS,
     compiled_model,
 )
-from gqn_rl.envs.jaco_states import FINGER_RANGE_RAD, POSTURES, STATES
+from gqn_rl.envs.jaco.states import FINGER_RANGE_RAD, POSTURES, STATES
 from gqn_rl.envs.meshes import check_meshes, describe_meshes
 from gqn_rl.envs.scene import MujocoScene
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from gqn_rl.envs.maze_layout import MazeLayout
+from gqn_rl.envs.maze.layout import MazeLayout
 
 BODY_RADIUS_M = 0.2
 """No body and no camera comes nearer to a wall, along either axis."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.jaco_model import ARM_JOINTS, FINGER_JOINTS, LARGE_ACTUATOR, SMALL_ACTUATOR
+from gqn_rl.envs.jaco.model import ARM_JOINTS, FINGER_JOINTS, LARGE_ACTUATOR, SMALL_ACTUATOR
 
 ACTION_S = 0.1  # how long an agent holds the joints' speeds
 EPISODE_ACTIONS = 50

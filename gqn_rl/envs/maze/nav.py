@@ -9,10 +9,10 @@ import mujoco
 import numpy as np
 
 from gqn_rl.envs.cameras import Camera
-from gqn_rl.envs.maze import GOAL, OBJECT_JITTER_M, MazeScene
-from gqn_rl.envs.maze_cameras import EYE_HEIGHT_M, HELDOUT_EYE_HEIGHT_M, Eye
-from gqn_rl.envs.maze_motion import Body, free_position
-from gqn_rl.envs.maze_panels import SHOWN
+from gqn_rl.envs.maze.cameras import EYE_HEIGHT_M, HELDOUT_EYE_HEIGHT_M, Eye
+from gqn_rl.envs.maze.motion import Body, free_position
+from gqn_rl.envs.maze.panels import SHOWN
+from gqn_rl.envs.maze.scene import GOAL, OBJECT_JITTER_M, MazeScene
 
 MOVE_M = 0.3
 TURN_RAD = float(np.deg2rad(30.0))

@@ -10,8 +10,8 @@ import functools
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.maze_model import texture_pixels
-from gqn_rl.envs.rooms_shapes import SHAPES
+from gqn_rl.envs.maze.model import texture_pixels
+from gqn_rl.envs.rooms.shapes import SHAPES
 
 UNIT_M = 0.5
 """The paper's rooms measure 7 × 7 units; half a metre each gives them the size of the Jaco's room."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gqn_rl.envs.cameras import Camera, Fixed, ring
-from gqn_rl.envs.rooms_model import ROOM_HALF_SIZE_M
+from gqn_rl.envs.rooms.model import ROOM_HALF_SIZE_M
 from gqn_rl.views import CameraPose
 
 FOVY_DEG = 60.0

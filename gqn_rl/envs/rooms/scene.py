@@ -10,8 +10,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.rooms_cameras import FIXED, FOVY_DEG, Free, make_camera
-from gqn_rl.envs.rooms_model import (
+from gqn_rl.envs.rooms.cameras import FIXED, FOVY_DEG, Free, make_camera
+from gqn_rl.envs.rooms.model import (
     FLOOR_TEXTURES,
     HIDDEN,
     MAX_OBJECTS,
@@ -22,7 +22,7 @@ from gqn_rl.envs.rooms_model import (
     compiled_model,
     mesh_name,
 )
-from gqn_rl.envs.rooms_shapes import SHAPES, SYMMETRY
+from gqn_rl.envs.rooms.shapes import SHAPES, SYMMETRY
 from gqn_rl.envs.scene import MujocoScene
 
 OBJECT_REGION_M = 0.85

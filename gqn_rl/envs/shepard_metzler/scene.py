@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed
 from gqn_rl.envs.scene import MujocoScene
-from gqn_rl.envs.shepard_metzler_objects import centred, chirality, draw_walk
+from gqn_rl.envs.shepard_metzler.objects import centred, chirality, draw_walk
 
 PART_SIDE_M = {5: 0.25, 7: 0.19}
 """Side of a cube by the number of parts: as large as keeps even a straight object in the picture."""
