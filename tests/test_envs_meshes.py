@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from gqn_rl.envs.jaco import model
 from gqn_rl.envs.jaco.scene import JacoScene, meshes
 from gqn_rl.envs.meshes import FACES_PER_MESH, NUM_SIDES, simplify
 
@@ -78,7 +79,7 @@ def test_no_mesh_keeps_more_faces_than_it_may():
 
 def test_simplifying_twice_gives_the_same_faces():
     """The faces are a function of the files, so the same seed gives the same pixels in every process."""
-    first, second = (jaco_model.compiled_model.__wrapped__("simple") for _ in range(2))
+    first, second = (model.compiled_model.__wrapped__("simple") for _ in range(2))
     assert np.array_equal(first.mesh_vert, second.mesh_vert)
     assert np.array_equal(first.mesh_face, second.mesh_face)
 

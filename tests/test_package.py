@@ -26,6 +26,12 @@ def test_import_loads_nothing_heavy():
     assert python("-c", f"import sys, gqn_rl; print({heavy} & set(sys.modules))").strip() == "set()"
 
 
+def test_processes_that_draw_pictures_start_without_torch():
+    """Scenes and the workers that write shards load neither torch nor Stable-Baselines3, which take most of a start."""
+    code = "import sys, gqn_rl.envs, gqn_rl.dataset.workers; print({'torch', 'stable_baselines3'} & set(sys.modules))"
+    assert python("-c", code).strip() == "set()"
+
+
 def test_import_registers_the_environment():
     """The Gymnasium id is known without an import of the environment's module."""
     assert gymnasium.spec("gqn_rl/JacoReach-v0").entry_point == "gqn_rl.envs.jaco.reach:JacoReachEnv"

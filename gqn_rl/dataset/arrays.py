@@ -12,7 +12,7 @@ import numpy as np
 
 from gqn_rl.artefacts.files import open_regular
 from gqn_rl.dataset.manifest import ARRAYS
-from gqn_rl.views import VIEWPOINT_SIZE
+from gqn_rl.poses import VIEWPOINT_SIZE
 
 _DTYPES = {"images": np.uint8, "viewpoints": np.float32, "state": np.float32}
 _UNIT_TOLERANCE = 1e-3

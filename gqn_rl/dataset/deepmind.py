@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from gqn_rl.dataset.tf_example import parse_example
-from gqn_rl.views import VIEWPOINT_SIZE, Views
+from gqn_rl.poses import VIEWPOINT_SIZE
+from gqn_rl.views import Views
 
 FRAMES, CAMERAS = "frames", "cameras"
 CAMERA_SIZE = 5

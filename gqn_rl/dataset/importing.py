@@ -26,8 +26,9 @@ from gqn_rl.dataset.shards import finished_record, write_shard
 from gqn_rl.dataset.source import Decode, Found, decode_record, gather, list_files, read_scenes
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
+from gqn_rl.poses import POSE_CONVENTION
 from gqn_rl.progress import tqdm
-from gqn_rl.views import POSE_CONVENTION, Views
+from gqn_rl.views import Views
 
 SCENE_PREFIX = "imported_"
 """The manifest's `scene` is this and the given name, so that no data set passes for one of our own scenes."""

@@ -27,8 +27,8 @@ from gqn_rl.artefacts.documents import (
     sealed,
 )
 from gqn_rl.artefacts.files import shown
+from gqn_rl.poses import POSE_CONVENTION
 from gqn_rl.runlog import write_atomic
-from gqn_rl.views import POSE_CONVENTION
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

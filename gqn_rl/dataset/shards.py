@@ -32,8 +32,8 @@ from gqn_rl.dataset.manifest import (
     record_path,
     write_json,
 )
+from gqn_rl.poses import VIEWPOINT_SIZE, Scene
 from gqn_rl.runlog import write_atomic
-from gqn_rl.views import VIEWPOINT_SIZE, Scene
 
 _log = logging.getLogger(__name__)
 

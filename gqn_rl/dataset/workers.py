@@ -11,8 +11,8 @@ from pathlib import Path
 
 from gqn_rl.dataset.shards import render_scenes, write_shard
 from gqn_rl.experience import ACTIONS, EXPERIENCE, PICTURES
+from gqn_rl.poses import Scene
 from gqn_rl.processes import Connection, WorkerLost, WorkerPool
-from gqn_rl.views import Scene
 
 _READY, _SCENE_DONE = "ready", "scene done"
 """What a worker says over its pipe; it may also send the exception that ended it."""

@@ -14,7 +14,7 @@ from gqn_rl.envs.jaco import JacoScene
 from gqn_rl.envs.maze import MazeScene
 from gqn_rl.envs.rooms import RoomsScene
 from gqn_rl.envs.shepard_metzler import ShepardMetzlerScene
-from gqn_rl.views import Scene
+from gqn_rl.poses import Scene
 
 SCENES: dict[str, Callable[..., Scene]] = {
     "digit_cube": DigitCubeScene,

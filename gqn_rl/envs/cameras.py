@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 
 class Camera(Protocol):

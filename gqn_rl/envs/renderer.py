@@ -21,7 +21,7 @@ import numpy as np
 
 from gqn_rl.envs.opengl import open_gl_context
 from gqn_rl.envs.uploads import Uploads
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 DEFAULT_FOVY_DEG = 45.0
 """Vertical field of view where a caller names none, MuJoCo's own default."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from gqn_rl.envs import opengl, renderer
 from gqn_rl.envs.cameras import Camera
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 
 class MujocoScene(abc.ABC):

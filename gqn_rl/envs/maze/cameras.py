@@ -9,7 +9,7 @@ import numpy as np
 
 from gqn_rl.envs.maze.layout import MazeLayout
 from gqn_rl.envs.maze.motion import Body, free_position
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 EYE_HEIGHT_M = 0.5
 HELDOUT_EYE_HEIGHT_M = 0.75

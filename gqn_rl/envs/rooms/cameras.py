@@ -8,7 +8,7 @@ import numpy as np
 
 from gqn_rl.envs.cameras import Camera, Fixed, ring
 from gqn_rl.envs.rooms.model import ROOM_HALF_SIZE_M
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 FOVY_DEG = 60.0
 AIM_HEIGHT_M = 0.22

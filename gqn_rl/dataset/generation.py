@@ -24,8 +24,8 @@ from gqn_rl.dataset.workers import ShardJob, run_in_workers
 from gqn_rl.experience import EXPERIENCE, add_shards
 from gqn_rl.locks import sole_writer
 from gqn_rl.machine import available_cores
+from gqn_rl.poses import POSE_CONVENTION, Scene
 from gqn_rl.progress import tqdm
-from gqn_rl.views import POSE_CONVENTION, Scene
 
 
 def generate(
