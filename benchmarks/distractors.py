@@ -23,8 +23,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.evaluate import run_episodes
-from gqn_rl.maps.statistics import write_rows
 from gqn_rl.wrappers import make_vec_env
+from gqn_rl.writers.tables import write_rows
 
 HAND_M, TARGET_M, ANGLE = 0.06, 0.04, 0.25
 """Standard deviations of what is added to the hand's and the target's coordinates and to sines and cosines."""

@@ -30,11 +30,12 @@ from benchmarks.training import machine, settings_of, torch_gqn, write
 from gqn_rl import load_encoder
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.dataset import Batch
+from gqn_rl.devices import pick_device
 from gqn_rl.envs import make_scene
 from gqn_rl.groups import present_words, register_groups
 from gqn_rl.machine import available_cores
 from gqn_rl.models import build_model
-from gqn_rl.pretrain.hardware import Workers, pick_device
+from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.trainer import Trainer
 from gqn_rl.runtimes.onnx_file import random_views

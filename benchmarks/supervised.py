@@ -15,7 +15,7 @@ from torch import nn
 
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models.representations.plain import NETWORKS
-from gqn_rl.pretrain.probes import group_means, r2
+from gqn_rl.probes import group_means, r2
 from gqn_rl.views import VIEWPOINT_SIZE, prepare_images
 
 BATCH_SIZE = 32

@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gqn_rl.analyses.algebra import AlgebraSettings, algebra
+from gqn_rl.analyses.common import load_subject, model_label
+from gqn_rl.analyses.composition import CompositionSettings, composition
+from gqn_rl.analyses.consistency import ConsistencySettings, consistency
+from gqn_rl.analyses.maps import analyses
+from gqn_rl.analyses.maps.evaluation import MapJudge
+from gqn_rl.analyses.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
+from gqn_rl.analyses.maps.training import JUDGE, load_map_for
+from gqn_rl.analyses.probes import ProbesSettings, probes
+from gqn_rl.analyses.surprise import SurpriseSettings, surprise
+from gqn_rl.analyses.tsne import TsneSettings, tsne
+from gqn_rl.analyses.turntable import TurntableSettings, turntable
+from gqn_rl.analyses.view_synthesis import ViewSynthesisSettings, view_synthesis
 from gqn_rl.cli import command, write_run_header
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.devices import pick_device
 from gqn_rl.envs.maze.scene import MazeScene
-from gqn_rl.findings.algebra import AlgebraSettings, algebra
-from gqn_rl.findings.common import load_subject, model_label
-from gqn_rl.findings.composition import CompositionSettings, composition
-from gqn_rl.findings.consistency import ConsistencySettings, consistency
-from gqn_rl.findings.probes import ProbesSettings, probes
-from gqn_rl.findings.surprise import SurpriseSettings, surprise
-from gqn_rl.findings.tsne import TsneSettings, tsne
-from gqn_rl.findings.turntable import TurntableSettings, turntable
-from gqn_rl.findings.view_synthesis import ViewSynthesisSettings, view_synthesis
-from gqn_rl.maps import analyses
-from gqn_rl.maps.evaluation import MapJudge
-from gqn_rl.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
-from gqn_rl.maps.training import JUDGE, load_map_for
-from gqn_rl.pretrain.hardware import pick_device
 from gqn_rl.representation import load_encoder
 
 
@@ -91,7 +91,7 @@ ANALYSES: dict[str, Callable[[DictConfig, pathlib.Path], str]] = {
 """Analyses by the name that `what=` takes."""
 
 
-def load_map_subject(cfg: DictConfig) -> analyses.Subject:
+def load_map_subject(cfg: DictConfig) -> analyses.MazeSubject:
     """Loads a maze GQN and its map decoder and encodes the held-out mazes."""
     device = pick_device(cfg.device)
     decoder, facts = load_map_for(cfg.map, cfg.encoder)
@@ -104,7 +104,15 @@ def load_map_subject(cfg: DictConfig) -> analyses.Subject:
     mazes = encode_mazes(encoder, dataset, MazeScene(**settings), cfg.num_mazes)
     judge = MapJudge.from_facts(facts[JUDGE])
     is_new = new_layouts(mazes.walls, true_walls(MultiViewDataset(cfg.data.root, "train")))
-    return analyses.Subject(model, decoder.to(device), judge, mazes, is_new, dataset, settings["fovy_deg"])
+    return analyses.MazeSubject(
+        model,
+        dataset,
+        decoder=decoder.to(device),
+        judge=judge,
+        mazes=mazes,
+        is_new=is_new,
+        fovy_deg=settings["fovy_deg"],
+    )
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ from gqn_rl.command_words import let_consoles_take_all_characters
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.machine import available_cores
-from gqn_rl.pretrain.evaluation import fixed_views
-from gqn_rl.pretrain.pictures import picture_sheet, write_png
+from gqn_rl.pretrain.pictures import picture_sheet
 from gqn_rl.processes import run_command
 from gqn_rl.representation import find_encoder
+from gqn_rl.scene_evaluation import fixed_views
+from gqn_rl.writers.pictures import write_png
 
 SHIPPED_ENCODER = "jaco"
 REPRESENTATIONS = ("pixels", "gqn", "oracle")  # the slowest first, so that two cores end together

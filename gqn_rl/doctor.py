@@ -168,7 +168,7 @@ def check_compute() -> Iterator[Finding]:
     """Says which cores, threads and device torch computes on, and whether pretraining uses bfloat16 there."""
     import torch
 
-    from gqn_rl.pretrain.hardware import pick_device, uses_bf16
+    from gqn_rl.devices import pick_device, uses_bf16
 
     cores, threads, device = available_cores(), torch.get_num_threads(), pick_device("auto")
     advice = "More threads than cores make training several times slower: set `threads=` or OMP_NUM_THREADS."

@@ -11,14 +11,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gqn_rl.cli import command, refuse_other_settings, write_run_header
-from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.envs.maze.cameras import OVERHEAD_HEIGHT_M
-from gqn_rl.envs.maze.model import WALL_HEIGHT_M
-from gqn_rl.envs.maze.scene import MazeScene
-from gqn_rl.locks import sole_writer
-from gqn_rl.maps.mazes import encode_mazes, scene_settings
-from gqn_rl.maps.training import (
+from gqn_rl.analyses.maps.mazes import encode_mazes, scene_settings
+from gqn_rl.analyses.maps.training import (
     ENCODER_DIGEST,
     MAP_FILE,
     SHEET_FILE,
@@ -27,10 +21,16 @@ from gqn_rl.maps.training import (
     is_finished,
     train_map,
 )
+from gqn_rl.cli import command, refuse_other_settings, write_run_header
+from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.devices import pick_device
+from gqn_rl.envs.maze.cameras import OVERHEAD_HEIGHT_M
+from gqn_rl.envs.maze.model import WALL_HEIGHT_M
+from gqn_rl.envs.maze.scene import MazeScene
+from gqn_rl.locks import sole_writer
 from gqn_rl.models import SceneFacts
 from gqn_rl.models.densities.steps import DrawConfig
 from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
-from gqn_rl.pretrain.hardware import pick_device
 from gqn_rl.representation import load_encoder
 from gqn_rl.views import VIEWPOINT_SIZE
 

@@ -8,7 +8,7 @@ import pytest
 from gqn_rl.curves import compare, load_runs, measure
 from gqn_rl.curves.attribution import attribute, write_attribution
 from gqn_rl.curves.measures import agents_to_repay
-from gqn_rl.curves.statistics import Sample, beside, estimate, iqm
+from gqn_rl.statistics import Sample, beside, estimate, iqm
 from tests.tiny_runs import BEST, RANDOM, write_run
 
 

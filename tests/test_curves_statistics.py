@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gqn_rl.curves.statistics import (
+from gqn_rl.statistics import (
     bootstrap,
     estimate,
     first_crossing,

@@ -6,8 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from gqn_rl.envs import meshes
 from gqn_rl.envs.jaco import model
-from gqn_rl.envs.jaco.scene import JacoScene, meshes
+from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.envs.meshes import FACES_PER_MESH, NUM_SIDES, simplify
 
 CAN = """<mujoco><worldbody><body name="can"><freejoint/>

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from gqn_rl.analyses import algebra
+from gqn_rl.analyses.algebra import GRID, METHODS, A, B, C, D, Judged, draw_grid, draw_worlds, judge, rows_of
+from gqn_rl.analyses.factors import FACTORS, make_factors
 from gqn_rl.envs import make_scene
-from gqn_rl.findings import algebra
-from gqn_rl.findings.algebra import GRID, METHODS, A, B, C, D, Judged, draw_grid, draw_worlds, judge, rows_of
-from gqn_rl.findings.factors import FACTORS, make_factors
 from gqn_rl.views import CameraPose, prepare_images
 from tests.tiny_findings import rng
 

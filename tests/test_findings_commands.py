@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 
 from gqn_rl.analyse import FINDINGS, main
+from gqn_rl.analyses.common import UNTRAINED
 from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset.manifest import MANIFEST, write_json
-from gqn_rl.findings.common import UNTRAINED
-from gqn_rl.findings.figures import palette
+from gqn_rl.writers.pictures import palette
 from tests.flat_settings import build_model
 from tests.tiny_findings import make_scenes, rng
 from tests.tiny_pretraining import IMAGE_SIZE, tiny_model

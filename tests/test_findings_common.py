@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.checkpoint import save_model
-from gqn_rl.findings import common
-from gqn_rl.findings.common import (
+from gqn_rl.analyses import common
+from gqn_rl.analyses.common import (
     UNTRAINED,
     draw,
     encode,
@@ -20,8 +19,9 @@ from gqn_rl.findings.common import (
     view_counts,
     views_of,
 )
+from gqn_rl.checkpoint import save_model
 from gqn_rl.models.likelihood import gaussian_nll
-from gqn_rl.pretrain.metrics import nll_floor
+from gqn_rl.picture_metrics import nll_floor
 from gqn_rl.views import prepare_images
 from tests.tiny_findings import rng, tiny_subject
 from tests.tiny_pretraining import make_data, tiny_model

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.findings.composition import BOTH, FAR, NEAR, compose, nearest_first, part_sizes, parts
-from gqn_rl.findings.surprise import SurpriseSettings, measure, rows_of
+from gqn_rl.analyses.composition import BOTH, FAR, NEAR, compose, nearest_first, part_sizes, parts
+from gqn_rl.analyses.surprise import SurpriseSettings, measure, rows_of
 from gqn_rl.views import CameraPose
 from tests.test_uncertainty import set_means
 from tests.tiny_findings import rng, tiny_subject

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from gqn_rl.analyses.consistency import ConsistencySettings, bounds, chance_agreement, row_of
+from gqn_rl.analyses.cube_questions import DigitReader, ask, cube_of
 from gqn_rl.envs.digit_cube import DigitCubeScene
-from gqn_rl.findings.consistency import ConsistencySettings, bounds, chance_agreement, row_of
-from gqn_rl.findings.cube_questions import DigitReader, ask, cube_of
 from gqn_rl.models import build_model
 from gqn_rl.views import prepare_images
 from tests.tiny_findings import make_scenes, rng
@@ -44,9 +44,9 @@ def test_one_guess_for_both_sides_agrees_and_two_guesses_do_not(asked, monkeypat
             images = pictures if viewpoints.shape[1] == 2 else questions.known.images
             return prepare_images(torch.as_tensor(images))
 
-        monkeypatch.setattr("gqn_rl.findings.consistency.draw", drawn)
-        monkeypatch.setattr("gqn_rl.findings.consistency.encode", lambda model, context: None)
-        monkeypatch.setattr("gqn_rl.findings.consistency.bounds", lambda *arguments: {})
+        monkeypatch.setattr("gqn_rl.analyses.consistency.draw", drawn)
+        monkeypatch.setattr("gqn_rl.analyses.consistency.encode", lambda model, context: None)
+        monkeypatch.setattr("gqn_rl.analyses.consistency.bounds", lambda *arguments: {})
         row = row_of(None, questions, reader, rng(), ConsistencySettings())
         assert row["seen_face_right"] > 0.85 and row["chance"] == pytest.approx(0.1, abs=0.06)
         assert (row["same_digit"] > 0.85) is same and (row["above_chance"] < 0.15) is not same

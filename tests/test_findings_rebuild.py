@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from gqn_rl.analyses.rebuild import rebuild_scene, scene_settings, show_scene
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset.manifest import MANIFEST, write_json
-from gqn_rl.findings.rebuild import rebuild_scene, scene_settings, show_scene
 from tests.tiny_findings import make_scenes
 
 SCENES = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gqn_rl.findings.tsne import chance, codes, embed, nearest_others, scaled, score, yaw_bins
+from gqn_rl.analyses.tsne import chance, codes, embed, nearest_others, scaled, score, yaw_bins
 from tests.tiny_findings import rng, tiny_subject
 from tests.tiny_pretraining import make_data
 

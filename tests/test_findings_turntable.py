@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from gqn_rl.analyses.turntable import find_orbit, rendered_turn, stored_turn, turn_in_place
 from gqn_rl.envs.cameras import Dome, ring
-from gqn_rl.findings.turntable import find_orbit, rendered_turn, stored_turn, turn_in_place
 from gqn_rl.views import CameraPose
 from tests.tiny_findings import make_scenes, rng
 from tests.tiny_pretraining import make_data

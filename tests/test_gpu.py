@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.pretrain.hardware import Workers, join_workers, uses_bf16
+from gqn_rl.devices import uses_bf16
+from gqn_rl.pretrain.hardware import Workers, join_workers
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.representation import SceneEncoder

@@ -14,7 +14,7 @@ from gqn_rl import cli, import_dataset, load_encoder
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset import import_dataset as import_folder
 from gqn_rl.pretrain.data import make_when_missing, open_splits
-from gqn_rl.pretrain.evaluation import evaluate_representation
+from gqn_rl.scene_evaluation import evaluate_representation
 from tests.tfrecords import write_source
 from tests.tiny_pretraining import IMAGE_SIZE, tiny_model
 

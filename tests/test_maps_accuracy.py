@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from gqn_rl.envs.maze.scene import MazeScene
-from gqn_rl.maps.accuracy import (
+from gqn_rl.analyses.maps.accuracy import (
     cell_accuracy,
     cell_brightness,
     constant_guess,
@@ -13,6 +12,7 @@ from gqn_rl.maps.accuracy import (
     psnr,
     wall_iou,
 )
+from gqn_rl.envs.maze.scene import MazeScene
 from tests.tiny_mazes import DARK, LIGHT, paint, random_walls
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.maps.choosing import at_random, by_gain, choose_views, compare, farthest, frontier, score_views
-from gqn_rl.maps.evaluation import MapJudge, accuracy_by_views, evaluate_maps
-from gqn_rl.maps.statistics import Mean, mean_over_mazes, write_rows
+from gqn_rl.analyses.maps.choosing import at_random, by_gain, choose_views, compare, farthest, frontier, score_views
+from gqn_rl.analyses.maps.evaluation import MapJudge, accuracy_by_views, evaluate_maps
+from gqn_rl.statistics import Estimate, mean_over_scenes
 from gqn_rl.views import CameraPose
+from gqn_rl.writers.tables import write_rows
 from tests.tiny_mazes import PaintingDecoder, known_mazes, paint, random_walls, tiny_gqn
 
 
@@ -139,16 +140,16 @@ def test_comparison_is_paired():
 def test_intervals_cover_the_mean():
     """Of 100 samples of 50 normal numbers, the 95 % interval of the mean holds the true one about 95 times."""
     rng = np.random.default_rng(0)
-    means = [mean_over_mazes(rng.normal(size=50), rng) for _ in range(100)]
+    means = [mean_over_scenes(rng.normal(size=50), rng) for _ in range(100)]
     assert 88 <= sum(mean.low < 0 < mean.high for mean in means) <= 99
 
 
 def test_missing_numbers_and_single_mazes():
     """NaN is left out; one maze has no interval; none has no mean."""
     rng = np.random.default_rng(0)
-    assert mean_over_mazes(np.array([np.nan, 2.0, 2.0]), rng) == Mean(2.0, 2.0, 2.0)
-    assert mean_over_mazes(np.array([3.0]), rng)[0] == 3.0 and np.isnan(mean_over_mazes(np.array([3.0]), rng).low)
-    assert np.isnan(mean_over_mazes(np.array([np.nan]), rng).value)
+    assert mean_over_scenes(np.array([np.nan, 2.0, 2.0]), rng) == Estimate(2.0, 2.0, 2.0)
+    assert mean_over_scenes(np.array([3.0]), rng)[0] == 3.0 and np.isnan(mean_over_scenes(np.array([3.0]), rng).low)
+    assert np.isnan(mean_over_scenes(np.array([np.nan]), rng).value)
 
 
 def test_rows_are_written_as_csv(tmp_path):

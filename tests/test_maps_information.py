@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from gqn_rl.envs.maze.layout import CORRIDOR, MazeLayout, draw_layout
-from gqn_rl.envs.maze.motion import is_free
-from gqn_rl.maps.geometry import pose_grid, visible_cells
-from gqn_rl.maps.information import (
+from gqn_rl.analyses.maps.geometry import pose_grid, visible_cells
+from gqn_rl.analyses.maps.information import (
     GainsAndErrors,
     correlations,
     decline,
@@ -16,6 +14,8 @@ from gqn_rl.maps.information import (
     gains_and_errors,
     information_gain,
 )
+from gqn_rl.envs.maze.layout import CORRIDOR, MazeLayout, draw_layout
+from gqn_rl.envs.maze.motion import is_free
 from gqn_rl.views import CameraPose, Views, prepare_images
 from tests.flat_settings import generate
 from tests.tiny_mazes import IMAGE_SIZE, tiny_gqn
@@ -103,7 +103,7 @@ def test_gain_over_a_maze_is_drawn_where_one_can_stand(model):
 def test_gain_does_not_depend_on_the_portions(model, monkeypatch):
     """Looks are computed some at a time; each keeps its place."""
     views = torch.randn(3, 7, 7)
-    monkeypatch.setattr("gqn_rl.maps.information._LOOKS_AT_ONCE", 6)
+    monkeypatch.setattr("gqn_rl.analyses.maps.information._LOOKS_AT_ONCE", 6)
     assert information_gain(model, torch.randn(3, 8), views, 1).shape == (3, 7)
 
 

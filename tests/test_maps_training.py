@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from gqn_rl import load_encoder
-from gqn_rl.checkpoint import load_map_decoder, load_model, save_model
-from gqn_rl.maps import training
-from gqn_rl.maps.evaluation import MapJudge
-from gqn_rl.maps.training import (
+from gqn_rl.analyses.maps import training
+from gqn_rl.analyses.maps.evaluation import MapJudge
+from gqn_rl.analyses.maps.training import (
     ENCODER_DIGEST,
     MAP_FILE,
     MapSettings,
@@ -18,6 +17,7 @@ from gqn_rl.maps.training import (
     load_map_for,
     train_map,
 )
+from gqn_rl.checkpoint import load_map_decoder, load_model, save_model
 from tests.tiny_mazes import known_mazes, random_walls, tiny_decoder, tiny_gqn
 
 TWO_STEPS = MapSettings(total_steps=2, batch_size=4, log_every=1, eval_every=0)

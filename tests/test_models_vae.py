@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from torch import distributions, nn
 
 from gqn_rl import load_encoder, train_agent
+from gqn_rl import scene_evaluation as evaluation
 from gqn_rl.agents import run_folder as files
 from gqn_rl.checkpoint import load_model, save_model
 from gqn_rl.envs.cameras import Fixed
@@ -21,7 +22,6 @@ from gqn_rl.groups import register_groups
 from gqn_rl.models import build_model as build_nested
 from gqn_rl.models.representations.plain import Gated
 from gqn_rl.pretrain import __main__ as pretrain
-from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.pretrain.settings import TrainSettings

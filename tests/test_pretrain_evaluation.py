@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from gqn_rl import scene_evaluation as evaluation
 from gqn_rl.checkpoint import load_model
 from gqn_rl.models.protocols import Bound
-from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.hardware import Workers
-from gqn_rl.pretrain.pictures import GAP_PX, NARROWEST_PX, NUM_SAMPLES, TITLE_PX
+from gqn_rl.pretrain.pictures import NUM_SAMPLES
 from gqn_rl.pretrain.report import Report
 from gqn_rl.views import prepare_images
+from gqn_rl.writers.sheets import GAP_PX, NARROWEST_PX, TITLE_PX
 from tests.tiny_pretraining import IMAGE_SIZE, make_data, tiny_model, tiny_settings
 
 

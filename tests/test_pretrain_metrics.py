@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.pretrain import metrics
-from gqn_rl.pretrain.pictures import GAP_PX, NARROWEST_PX, TITLE_PX, tile, with_titles
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.writers.sheets import GAP_PX, NARROWEST_PX, TITLE_PX, tile, with_titles
 
 SIZE = 11
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gqn_rl.pretrain import probes
+from gqn_rl import probes
 
 
 def make(num_scenes, seed, num_features=20):

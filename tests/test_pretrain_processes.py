@@ -14,8 +14,9 @@ import torch.multiprocessing
 
 from gqn_rl.checkpoint import load_model
 from gqn_rl.dataset import MultiViewDataset
+from gqn_rl.devices import pick_device, uses_bf16
 from gqn_rl.pretrain import joining
-from gqn_rl.pretrain.hardware import Workers, join_workers, pick_device, uses_bf16
+from gqn_rl.pretrain.hardware import Workers, join_workers
 from gqn_rl.pretrain.loop import train
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 from tests.waiting import wait_until

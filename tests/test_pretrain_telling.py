@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gqn_rl.directions import scene_directions
-from gqn_rl.pretrain.probes import probe_r2
 from gqn_rl.pretrain.telling import FEWEST_DIRECTIONS, TellingDirections
+from gqn_rl.probes import probe_r2
 from gqn_rl.representation import view_statistics
 
 NUM_SCENES = 800

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_module
 
 import gqn_rl
 from gqn_rl.analyse import ANALYSES, main
+from gqn_rl.analyses.maps.analyses import UncertaintySettings
+from gqn_rl.analyses.maps.training import MapSettings
 from gqn_rl.checkpoint import load_map_decoder, save_model
-from gqn_rl.maps.analyses import UncertaintySettings
-from gqn_rl.maps.training import MapSettings
 from tests.tiny_mazes import make_maze_data, tiny_gqn
 
 SMALL_DECODER = "decoder.num_steps=1 decoder.hidden_channels=8 decoder.canvas_channels=4 decoder.downsample=4"

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import torch
 
+from gqn_rl.analyses.common import Subject
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
-from gqn_rl.findings.common import Subject
 from tests.flat_settings import build_model
 from tests.tiny_pretraining import IMAGE_SIZE, tiny_model
 

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import torch
 
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
-from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
 from tests.flat_settings import build_model, flat_config
 

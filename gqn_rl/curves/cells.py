@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gqn_rl.curves.measures import Row
-from gqn_rl.curves.statistics import Estimate
+from gqn_rl.statistics import Estimate
 
 
 def show(estimate: Estimate, write: Callable[[float], str]) -> str:

@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from gqn_rl.curves.lines import on_common_grid
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import Sample, Stratum, on_common_grid
+from gqn_rl.statistics import Sample, Stratum
 
 ORACLE = "oracle"
 REFERENCES = ("gqn_episode", "gqn_pixels", "gqn")

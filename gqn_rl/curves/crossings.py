@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gqn_rl.curves.comparison import Comparison
+from gqn_rl.curves.lines import first_crossing
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import first_crossing, iqm
+from gqn_rl.statistics import iqm
 
 
 class Climb:

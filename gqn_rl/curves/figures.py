@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -14,7 +13,8 @@ from matplotlib.ticker import EngFormatter
 from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Axis, Comparison
 from gqn_rl.curves.looks import Look, looks_of
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import FEW_SEEDS, bootstrap, iqm, percentile_interval
+from gqn_rl.statistics import FEW_SEEDS, bootstrap, iqm, percentile_interval
+from gqn_rl.writers.figures import write_figure
 
 BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
 """Line styles of those curves where they stand behind: dots, closer or further apart."""
@@ -132,9 +132,6 @@ def _caption(comparison: Comparison, axis: Axis) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    """Writes the figure; the same curves give the same bytes, so that figures can be kept under version control."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    date = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "gqn_rl"}):
-        figure.savefig(path, dpi=160, metadata=date)
+    write_figure(path, figure, dpi=160)
     return path

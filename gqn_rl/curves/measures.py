@@ -14,8 +14,9 @@ import numpy as np
 
 from gqn_rl.curves.comparison import Comparison, final_value
 from gqn_rl.curves.crossings import Climb, ratio_of_climbs
+from gqn_rl.curves.lines import mean_height
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import Estimate, beside, estimate, iqm, mean_height
+from gqn_rl.statistics import Estimate, beside, estimate, iqm
 
 LEVELS = (50, 80)
 """Scores, in per cent of the oracle, to which the environment steps are counted."""

@@ -12,8 +12,8 @@ import numpy as np
 from gqn_rl.curves.cells import ratio, show, steps_of
 from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Comparison
 from gqn_rl.curves.measures import LEARNT, LEVELS, PIXELS, PIXELS_SHARE, Row
-from gqn_rl.curves.statistics import FEW_SEEDS, Estimate
 from gqn_rl.curves.transfer import TransferRow
+from gqn_rl.statistics import FEW_SEEDS, Estimate
 
 
 def write_csv(path: Path, rows: Sequence[Row] | Sequence[TransferRow]) -> None:

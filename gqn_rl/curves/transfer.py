@@ -14,7 +14,7 @@ import numpy as np
 from gqn_rl.curves.comparison import ORACLE, Comparison
 from gqn_rl.curves.measures import UNDEFINED, has_learnt
 from gqn_rl.curves.runs import Run
-from gqn_rl.curves.statistics import Estimate, estimate, iqm
+from gqn_rl.statistics import Estimate, estimate, iqm
 
 
 @dataclasses.dataclass(frozen=True)

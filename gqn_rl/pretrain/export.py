@@ -11,9 +11,9 @@ import torch
 from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
-from gqn_rl.pretrain.evaluation import encode_scenes
 from gqn_rl.pretrain.telling import TellingDirections
 from gqn_rl.representation import view_statistics
+from gqn_rl.scene_evaluation import encode_scenes
 
 VIEWS = "views"
 """The objective of a scene model that predicts views; files say others."""

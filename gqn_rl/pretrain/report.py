@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from gqn_rl import scene_evaluation as evaluation
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
-from gqn_rl.pretrain import evaluation
 from gqn_rl.pretrain.export import export_encoder
 from gqn_rl.pretrain.hardware import Workers
-from gqn_rl.pretrain.pictures import picture_sheet, write_png
+from gqn_rl.pretrain.pictures import picture_sheet
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.representation import BEST_FILE, LAST_FILE
 from gqn_rl.runlog import RunLog
+from gqn_rl.writers.pictures import write_png
 
 SHEETS = "sheets"
 SHEET_SCENES, SHEET_CONTEXT = 8, 3

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gqn_rl.directions import scene_directions
-from gqn_rl.pretrain.probes import group_means, probe_r2
+from gqn_rl.probes import group_means, probe_r2
 
 FEWEST_DIRECTIONS = 16
 """Directions that are told in any case: no probe knows of what the state does not list."""

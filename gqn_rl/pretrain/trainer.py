@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gqn_rl.dataset import Batch, MultiViewDataset, draw_batch
+from gqn_rl.devices import uses_bf16
 from gqn_rl.models import SceneModel
+from gqn_rl.picture_metrics import nll_floor
 from gqn_rl.pretrain import schedules
-from gqn_rl.pretrain.hardware import Workers, uses_bf16
-from gqn_rl.pretrain.metrics import nll_floor
+from gqn_rl.pretrain.hardware import Workers
 from gqn_rl.pretrain.objectives import Elbo, Objective, Phase, Terms
 from gqn_rl.pretrain.resume_checks import load_optimizer, load_sums, load_weights
 from gqn_rl.pretrain.settings import TrainSettings

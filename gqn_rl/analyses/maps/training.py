@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gqn_rl.analyses.maps.evaluation import MapJudge, evaluate_maps
+from gqn_rl.analyses.maps.figures import draw_sheet
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.artefacts.files import read_bytes
 from gqn_rl.checkpoint import load_map_decoder, save_model
-from gqn_rl.maps.evaluation import MapJudge, evaluate_maps
-from gqn_rl.maps.figures import draw_sheet
-from gqn_rl.maps.mazes import EncodedMazes
 from gqn_rl.models.likelihood import gaussian_bound
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.models.protocols import Bound

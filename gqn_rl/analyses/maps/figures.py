@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gqn_rl.maps.evaluation import draw_maps, view_counts
-from gqn_rl.maps.mazes import EncodedMazes
+from gqn_rl.analyses.maps.evaluation import draw_maps, view_counts
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.models.map_decoder import MapDecoder
-from gqn_rl.runlog import write_atomic
+from gqn_rl.writers.figures import write_figure
 
 SHEET_MAZES, SHEET_SAMPLES = 8, 2
 WALL_COLOUR, PLACE_COLOUR = "0.15", "#D55E00"
@@ -69,7 +68,7 @@ def draw_sheet(path: pathlib.Path, decoder: MapDecoder, mazes: EncodedMazes) -> 
     panel.set_axis_off()
     for column, (title, _) in enumerate(columns):
         panel.text((column + 0.5) * (size + 2 * gap), -gap, title, ha="center", va="bottom", fontsize=9)
-    save(figure, path)
+    write_figure(path, figure)
 
 
 def draw_accuracy(path: pathlib.Path, rows: Sequence[Mapping[str, Any]], guesses: Mapping[str, float]) -> None:
@@ -87,7 +86,7 @@ def draw_accuracy(path: pathlib.Path, rows: Sequence[Mapping[str, Any]], guesses
             panel.axhline(guesses[name], color="0.5", linestyle=":", label="best constant guess")
         panel.set(xlabel="views of the maze", ylabel=label)
         panel.legend(fontsize=7, frameon=False)
-    save(figure, path)
+    write_figure(path, figure)
 
 
 def draw_outlooks(path: pathlib.Path, outlooks: Sequence[Outlook]) -> None:
@@ -116,7 +115,7 @@ def draw_outlooks(path: pathlib.Path, outlooks: Sequence[Outlook]) -> None:
     for panel, count in zip(panels[0, 1:], counts, strict=True):
         panel.set_title(f"after {_views(count)}", fontsize=9)
     figure.suptitle("Predicted information gain of a look, over places", fontsize=10)
-    save(figure, path)
+    write_figure(path, figure)
 
 
 def draw_checks(
@@ -141,14 +140,7 @@ def draw_checks(
         _line(right, [row for row in choice if row["strategy"] == name], "wall_iou", COLOURS.get(name, "0.5"), name)
     right.set(xlabel="views taken", ylabel="IoU of walls of the map")
     right.legend(fontsize=8, frameon=False, title="next view by", title_fontsize=8)
-    save(figure, path)
-
-
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure, whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format=path.suffix[1:])
-    write_atomic(path, buffer.getvalue())
+    write_figure(path, figure)
 
 
 def _line(panel: Axes, rows: Sequence[Mapping[str, Any]], name: str, colour: str, label: str | None) -> None:

@@ -10,25 +10,26 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import (
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import (
     Subject,
     check_positive,
     context_and_query,
     device_of,
     encode,
-    mean_over_scenes,
     need_views,
     portions,
     seed_torch,
     some_scenes,
     view_counts,
 )
-from gqn_rl.maps.statistics import write_rows
 from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.uncertainty import bayesian_surprise
 from gqn_rl.views import Views
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.tables import write_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,4 +107,4 @@ def draw_curve(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
         figures.curve(panel, part, "surprise_nats", figures.BLUE, None)
         figures.finish(panel, "views seen before", "Bayesian surprise (nats)", title)
         panel.set_ylim(bottom=0)
-    figures.save(figure, path)
+    write_small_figure(path, figure)

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import mujoco
 import numpy as np
 
+from gqn_rl.analyses.rebuild import rebuild_scene
 from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.envs.rooms.scene import Room, RoomObject, RoomsScene, draw_room
 from gqn_rl.envs.shepard_metzler.objects import STEPS, draw_walk
 from gqn_rl.envs.shepard_metzler.scene import ShepardMetzlerScene
-from gqn_rl.findings.rebuild import rebuild_scene
 from gqn_rl.views import Scene
 
 Values = Mapping[str, Any]

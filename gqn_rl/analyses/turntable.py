@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.analyses.common import Subject, check_positive, errors, predict, some_scenes, views_of
+from gqn_rl.analyses.rebuild import can_rebuild, rebuild_scene, show_scene
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import Subject, check_positive, errors, mean_over_scenes, predict, some_scenes, views_of
-from gqn_rl.findings.rebuild import can_rebuild, rebuild_scene, show_scene
-from gqn_rl.maps.statistics import write_rows
-from gqn_rl.pretrain import metrics
-from gqn_rl.pretrain.pictures import GAP_PX
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.views import CameraPose, Views, restore_images
+from gqn_rl.writers.pictures import write_gif
+from gqn_rl.writers.sheets import GAP_PX, Group, write_sheet
+from gqn_rl.writers.tables import write_rows
 
 ELEVATION_QUANTILE = 0.7
 """The circle is rather high among the cameras of the data, from where more is seen."""
@@ -174,7 +175,7 @@ def draw_animation(path: pathlib.Path, truth: np.ndarray, imagined: np.ndarray, 
     pictures = pictures.repeat(settings.scale, 3).repeat(settings.scale, 4)
     framed = np.pad(pictures, ((0, 0), (0, 0), (0, 0), (GAP_PX, GAP_PX), (GAP_PX, GAP_PX), (0, 0)), constant_values=255)
     rows, N, F, H, W, channels = framed.shape
-    figures.save_gif(path, framed.transpose(2, 0, 3, 1, 4, 5).reshape(F, rows * H, N * W, channels))
+    write_gif(path, framed.transpose(2, 0, 3, 1, 4, 5).reshape(F, rows * H, N * W, channels))
 
 
 def draw_sheet(path: pathlib.Path, context: Views, truth: Views, imagined: np.ndarray) -> None:
@@ -188,7 +189,7 @@ def draw_sheet(path: pathlib.Path, context: Views, truth: Views, imagined: np.nd
     given = np.full((N, 2 * half, *shape), 255, np.uint8)
     given[:, : context.images.shape[1]] = context.images[:N]
     given = given.reshape(2 * N, half, *shape)
-    figures.sheet(path, [figures.Group("given", given), figures.Group("a turn: truth above, imagined below", rows)])
+    write_sheet(path, [Group("given", given), Group("a turn: truth above, imagined below", rows)])
 
 
 def _occupied(azimuths: np.ndarray) -> tuple[float, float]:

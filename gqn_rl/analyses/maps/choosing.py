@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gqn_rl.maps.evaluation import MapJudge, draw_maps
-from gqn_rl.maps.geometry import visible_cells
-from gqn_rl.maps.information import information_gain
-from gqn_rl.maps.mazes import EncodedMazes
-from gqn_rl.maps.statistics import mean_over_mazes
+from gqn_rl.analyses.maps.evaluation import MapJudge, draw_maps
+from gqn_rl.analyses.maps.geometry import visible_cells
+from gqn_rl.analyses.maps.information import information_gain
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.models import SceneModel
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 
 Strategy = Callable[[EncodedMazes, np.ndarray], np.ndarray]
 """Mazes and the views taken so far, bool [N, K] → how much each view is wanted next, [N, K]."""
@@ -110,7 +110,7 @@ def compare(scores: Mapping[str, np.ndarray], ours: str, rng: np.random.Generato
     rows: list[dict[str, Any]] = []
     for view in range(scores[ours].shape[1]):
         for name, values in scores.items():
-            difference = mean_over_mazes(scores[ours][:, view] - values[:, view], rng).columns("gain_over")
-            mean = mean_over_mazes(values[:, view], rng).columns("wall_iou")
+            difference = mean_over_scenes(scores[ours][:, view] - values[:, view], rng).columns("gain_over")
+            mean = mean_over_scenes(values[:, view], rng).columns("wall_iou")
             rows.append({"views": view + 1, "strategy": name} | mean | difference)
     return rows

@@ -22,14 +22,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import Subject, check_positive, draw, encode, mean_over_scenes, need_views, seed_torch
-from gqn_rl.findings.factors import Factors, Values, make_factors
-from gqn_rl.maps.statistics import write_rows
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import Subject, check_positive, draw, encode, need_views, seed_torch
+from gqn_rl.analyses.factors import Factors, Values, make_factors
 from gqn_rl.models import SceneModel
-from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.views import Views, prepare_images, restore_images
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.sheets import Group, write_sheet
+from gqn_rl.writers.tables import write_rows
 
 GRID = tuple((first, second) for first in range(3) for second in range(3))
 """The nine scenes: which of three values each factor has."""
@@ -249,8 +252,8 @@ def show(model: SceneModel, grid: Grid) -> Shown:
 def draw_sheet(path: pathlib.Path, shown: Sequence[Shown]) -> None:
     """Draws the first triples, right or wrong: A, B, C, the picture of A - B + C, the true D, the picture of D."""
 
-    def column(heading: str, pictures: list[np.ndarray]) -> figures.Group:
-        return figures.Group(heading, np.stack(pictures)[:, None])
+    def column(heading: str, pictures: list[np.ndarray]) -> Group:
+        return Group(heading, np.stack(pictures)[:, None])
 
     groups = [
         column(heading, [one.truth[scene] for one in shown]) for heading, scene in (("A", A), ("− B", B), ("+ C", C))
@@ -261,7 +264,7 @@ def draw_sheet(path: pathlib.Path, shown: Sequence[Shown]) -> None:
         column("true D", [one.truth[D] for one in shown]),
         column("from r(D)", [one.drawn["D"] for one in shown]),
     ]
-    figures.sheet(path, groups, ["\n".join(one.pair) for one in shown])
+    write_sheet(path, groups, ["\n".join(one.pair) for one in shown])
 
 
 def draw_bars(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
@@ -285,7 +288,7 @@ def draw_bars(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside upper center", ncols=3)
-    figures.save(figure, path)
+    write_small_figure(path, figure)
 
 
 def _telling_views(factors: Factors, worlds: Sequence[Values], rng: np.random.Generator, num_views: int) -> list[Views]:

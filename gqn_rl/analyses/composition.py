@@ -14,26 +14,28 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import (
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import (
     Subject,
     check_positive,
     draw,
     encode,
     errors,
-    mean_over_scenes,
     need_views,
     picture_columns,
     seed_torch,
     some_scenes,
     views_of,
 )
-from gqn_rl.maps.statistics import write_rows
+from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
-from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.views import Views, restore_images
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.sheets import Group, write_sheet
+from gqn_rl.writers.tables import write_rows
 
 NEAR, FAR, BOTH = "near", "far", "near + far"
 
@@ -148,7 +150,7 @@ def draw_curves(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
             figures.curve(panel, [row for row in rows if row["part"] == part], name, colour, f"r({part})")
         figures.finish(panel, "views that r is the sum of", label)
         panel.legend(fontsize=8, frameon=False)
-    figures.save(figure, path)
+    write_small_figure(path, figure)
 
 
 def draw_sheet(path: pathlib.Path, model: SceneModel, dataset: MultiViewDataset, num_scenes: int) -> None:
@@ -156,8 +158,8 @@ def draw_sheet(path: pathlib.Path, model: SceneModel, dataset: MultiViewDataset,
     size = part_sizes(dataset)[min(1, len(part_sizes(dataset)) - 1)]
     seen, query = parts(dataset, some_scenes(dataset, num_scenes), size)
     r, _ = compose(model, seen)
-    groups = [figures.Group(f"{name} views", seen[name].images) for name in (NEAR, FAR)]
+    groups = [Group(f"{name} views", seen[name].images) for name in (NEAR, FAR)]
     for name in (NEAR, FAR, BOTH):
         drawn = restore_images(draw(model, r[name], query.viewpoints)).numpy()
-        groups.append(figures.Group(f"r({name})", drawn))
-    figures.sheet(path, [*groups, figures.Group("truth", query.images)])
+        groups.append(Group(f"r({name})", drawn))
+    write_sheet(path, [*groups, Group("truth", query.images)])

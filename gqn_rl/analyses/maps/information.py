@@ -14,10 +14,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gqn_rl.maps.geometry import PoseGrid
-from gqn_rl.maps.statistics import mean_over_mazes
+from gqn_rl.analyses.maps.geometry import PoseGrid
 from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.uncertainty import predicted_information_gain
 from gqn_rl.views import Views, prepare_images
 
@@ -121,8 +121,10 @@ def decline(measured: GainsAndErrors, rng: np.random.Generator) -> list[dict[str
     rows: list[dict[str, Any]] = []
     for index, count in enumerate(measured.counts):
         falls = float((gains[:, index] < gains[:, index - 1]).mean()) if index else np.nan
-        row = mean_over_mazes(gains[:, index], rng).columns("gain_nats")
-        rows.append({"views": count} | row | {"falls": falls} | mean_over_mazes(errors[:, index], rng).columns("error"))
+        row = mean_over_scenes(gains[:, index], rng).columns("gain_nats")
+        rows.append(
+            {"views": count} | row | {"falls": falls} | mean_over_scenes(errors[:, index], rng).columns("error")
+        )
     return rows
 
 
@@ -131,7 +133,7 @@ def _correlate(gains: np.ndarray, errors: np.ndarray, rng: np.random.Generator) 
     columns: dict[str, float] = {}
     for name, correlate in (("pearson", _pearson), ("spearman", _spearman)):
         within = np.array([correlate(*looks) for looks in zip(gains, errors, strict=True)])
-        columns |= mean_over_mazes(within, rng).columns(f"{name}_within")
+        columns |= mean_over_scenes(within, rng).columns(f"{name}_within")
         columns[f"{name}_pooled"] = correlate(gains.ravel(), errors.ravel())
     return columns
 

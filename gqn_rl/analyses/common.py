@@ -1,4 +1,4 @@
-"""What every finding works with: a frozen scene model, held-out scenes, and network passes of bounded size."""
+"""What every analysis works with: a frozen scene model, held-out scenes, and network passes of bounded size."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gqn_rl import picture_metrics as metrics
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.maps.statistics import mean_over_mazes
 from gqn_rl.models import SceneModel
-from gqn_rl.pretrain import metrics
 from gqn_rl.representation import load_encoder, random_encoder
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.views import Views, prepare_images
 
 AT_ONCE = 256
 """Pictures that go through a network at once."""
 UNTRAINED = "untrained"
 """Label of the same network with random weights."""
-
-mean_over_scenes = mean_over_mazes
-"""Mean of one number per scene with its bootstrap interval; what it means for mazes it means for any scene."""
 
 
 @dataclasses.dataclass(frozen=True)

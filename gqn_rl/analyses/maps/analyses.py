@@ -8,38 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.maps import choosing, figures
-from gqn_rl.maps.evaluation import MapJudge, accuracy_by_views
-from gqn_rl.maps.geometry import pose_grid
-from gqn_rl.maps.information import correlations, decline, gain_over_maze, gains_and_errors
-from gqn_rl.maps.mazes import EncodedMazes
-from gqn_rl.maps.statistics import mean_over_mazes, write_rows
-from gqn_rl.models import SceneModel
+from gqn_rl.analyses.common import Subject
+from gqn_rl.analyses.maps import choosing, figures
+from gqn_rl.analyses.maps.evaluation import MapJudge, accuracy_by_views
+from gqn_rl.analyses.maps.geometry import pose_grid
+from gqn_rl.analyses.maps.information import correlations, decline, gain_over_maze, gains_and_errors
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
+from gqn_rl.writers.tables import write_rows
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is analysed.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MazeSubject(Subject):
+    """A maze GQN with its map decoder.
 
     Attributes:
-        model: the frozen GQN.
-        decoder: the map decoder of its r.
+        decoder: the map decoder of the model's r.
         judge: reads walls out of maps.
-        mazes: held-out mazes.
+        mazes: held-out mazes, encoded.
         is_new: whether no training maze has the layout of a held-out one, bool [N]; small mazes often repeat.
-        dataset: where they come from.
         fovy_deg: field of view of their pictures.
     """
 
-    model: SceneModel
     decoder: MapDecoder
     judge: MapJudge
     mazes: EncodedMazes
     is_new: np.ndarray
-    dataset: MultiViewDataset
     fovy_deg: float
 
 
@@ -76,12 +72,12 @@ class UncertaintySettings:
             raise ValueError(f"`uncertainty.view_counts` must rise from at least 1, got {list(self.view_counts)}.")
 
 
-def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) -> str:
+def map_accuracy(subject: MazeSubject, out: pathlib.Path, rng: np.random.Generator) -> str:
     """Measures drawn maps against true ones, by number of views."""
     rows: list[dict[str, Any]] = []
     for count, measures in accuracy_by_views(subject.decoder, subject.mazes, subject.judge):
-        columns = [mean_over_mazes(values, rng).columns(name) for name, values in measures.items()]
-        columns.append(mean_over_mazes(measures["wall_iou"][subject.is_new], rng).columns("wall_iou_new"))
+        columns = [mean_over_scenes(values, rng).columns(name) for name, values in measures.items()]
+        columns.append(mean_over_scenes(measures["wall_iou"][subject.is_new], rng).columns("wall_iou_new"))
         counted = {"views": count, "mazes": len(subject.mazes.psi), "new_mazes": int(subject.is_new.sum())}
         rows.append(counted | {k: v for part in columns for k, v in part.items()})
     guesses = subject.judge.judge_guesses(subject.mazes.walls)
@@ -105,17 +101,20 @@ def map_accuracy(subject: Subject, out: pathlib.Path, rng: np.random.Generator) 
 
 
 def uncertainty(
-    subject: Subject, out: pathlib.Path, rng: np.random.Generator, settings: UncertaintySettings, progress: bool = True
+    subject: MazeSubject,
+    out: pathlib.Path,
+    rng: np.random.Generator,
+    settings: UncertaintySettings,
 ) -> str:
     """Draws predicted information gain over mazes and checks that it means something."""
     _check_views(settings, subject.mazes.num_views)
     mazes, last = subject.mazes, subject.mazes.num_views - settings.num_queries
-    draw_gain_over_mazes(subject, out / "gain_over_mazes.png", settings, progress)
+    draw_gain_over_mazes(subject, out / "gain_over_mazes.png", settings)
 
     scenes = np.arange(len(mazes.psi))
     queries = subject.dataset.views(scenes, np.tile(np.arange(last, mazes.num_views), (len(scenes), 1)))
     measured = gains_and_errors(
-        subject.model, mazes.psi[:, :last], queries, settings.view_counts, settings.num_samples, progress
+        subject.model, mazes.psi[:, :last], queries, settings.view_counts, settings.num_samples, subject.progress
     )
     correlated, fall = correlations(measured, rng), decline(measured, rng)
 
@@ -127,7 +126,9 @@ def uncertainty(
     }
     scores = {}
     for name, strategy in strategies.items():
-        order = choosing.choose_views(strategy, mazes, settings.choice_views, f"views by {name}" if progress else None)
+        order = choosing.choose_views(
+            strategy, mazes, settings.choice_views, f"views by {name}" if subject.progress else None
+        )
         scores[name] = choosing.score_views(order, subject.decoder, subject.judge, mazes)
     choice = choosing.compare(scores, "gain", rng)
 
@@ -137,10 +138,10 @@ def uncertainty(
     return _summary(correlated, fall, choice)
 
 
-def draw_gain_over_mazes(subject: Subject, path: pathlib.Path, settings: UncertaintySettings, progress: bool) -> None:
+def draw_gain_over_mazes(subject: MazeSubject, path: pathlib.Path, settings: UncertaintySettings) -> None:
     """Draws the first mazes coloured by what a look from each place would tell, after more and more views."""
     mazes, outlooks = subject.mazes, []
-    for index in tqdm(range(min(settings.figure_mazes, len(mazes.psi))), desc="figure", disable=not progress):
+    for index in tqdm(range(min(settings.figure_mazes, len(mazes.psi))), desc="figure", disable=not subject.progress):
         grid = pose_grid(mazes.walls[index], settings.places_per_cell, settings.num_headings)
         gains = {}
         for count in settings.view_counts:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from gqn_rl import picture_metrics as metrics
+from gqn_rl import probes
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.models.readout import Readout
-from gqn_rl.pretrain import metrics, probes
 from gqn_rl.representation import read
 from gqn_rl.views import Views, prepare_images
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import (
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import (
     Subject,
     check_positive,
     context_and_query,
@@ -22,10 +23,11 @@ from gqn_rl.findings.common import (
     some_scenes,
     view_counts,
 )
-from gqn_rl.maps.statistics import write_rows
-from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
 from gqn_rl.views import restore_images
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.sheets import Group, write_sheet
+from gqn_rl.writers.tables import write_rows
 
 SHOWN_CONTEXT = 4
 """Context views in the figure, at most."""
@@ -106,7 +108,7 @@ def draw_curves(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
         figures.curve(panel, rows, f"mean_{name}", figures.ORANGE, "prior's mean", "--")
         figures.finish(panel, "context views", label)
         panel.legend(fontsize=8, frameon=False)
-    figures.save(figure, path)
+    write_small_figure(path, figure)
 
 
 def draw_sheet(path: pathlib.Path, subject: Subject, settings: ViewSynthesisSettings) -> None:
@@ -116,10 +118,10 @@ def draw_sheet(path: pathlib.Path, subject: Subject, settings: ViewSynthesisSett
     counts = view_counts(dataset, settings.num_queries, settings.max_views)
     seen, query = context_and_query(dataset, scenes, min(SHOWN_CONTEXT, counts[-1]))
     heading = "given views" if counts[-1] <= SHOWN_CONTEXT else f"the first {SHOWN_CONTEXT} given views"
-    groups = [figures.Group(heading, seen.images), figures.Group("truth", query.images)]
+    groups = [Group(heading, seen.images), Group("truth", query.images)]
     for count in counts:
         context, _ = context_and_query(dataset, scenes, count)
         samples = [predict(subject.model, context, query.viewpoints, sample=True) for _ in range(num_samples)]
         images = restore_images(torch.cat(samples, dim=1)).numpy()
-        groups.append(figures.Group(f"samples, {count} view{'s' * (count > 1)}", images))
-    figures.sheet(path, groups)
+        groups.append(Group(f"samples, {count} view{'s' * (count > 1)}", images))
+    write_sheet(path, groups)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import (
+from gqn_rl import picture_metrics as metrics
+from gqn_rl.analyses.common import (
     Subject,
     check_positive,
     device_of,
@@ -27,13 +27,13 @@ from gqn_rl.findings.common import (
     portions,
     seed_torch,
 )
-from gqn_rl.findings.cube_questions import DigitReader, Questions, ask, cube_of
-from gqn_rl.maps.statistics import write_rows
+from gqn_rl.analyses.cube_questions import DigitReader, Questions, ask, cube_of
 from gqn_rl.models import SceneModel
 from gqn_rl.models.likelihood import nll_floor_per_value
-from gqn_rl.pretrain import metrics
 from gqn_rl.progress import tqdm
 from gqn_rl.views import Views, restore_images
+from gqn_rl.writers.sheets import Group, write_sheet
+from gqn_rl.writers.tables import write_rows
 
 ALL_CORNERS = 4
 
@@ -132,15 +132,15 @@ def draw_sheet(
 ) -> None:
     """Draws a row per cube: the given view, the truth from two sides, and samples of every model from both."""
     shown = questions.first(settings.figure_scenes)
-    groups = [figures.Group("given", shown.context.images), figures.Group("truth", shown.query.images)]
+    groups = [Group("given", shown.context.images), Group("truth", shown.query.images)]
     for label, model in subject.all_models.items():
         r = encode(model, shown.context)
         samples = [draw(model, r, shown.query.viewpoints, sample=True) for _ in range(settings.figure_samples)]
         groups += [
-            figures.Group(f"{label}, sample {number + 1}", restore_images(sample).numpy())
+            Group(f"{label}, sample {number + 1}", restore_images(sample).numpy())
             for number, sample in enumerate(samples)
         ]
-    figures.sheet(path, groups, scale=scale)
+    write_sheet(path, groups, scale=scale)
 
 
 def _line(row: dict[str, Any]) -> str:

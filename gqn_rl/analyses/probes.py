@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import UNTRAINED, Subject, check_positive, device_of
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import UNTRAINED, Subject, check_positive, device_of
-from gqn_rl.maps.statistics import write_rows
-from gqn_rl.pretrain.evaluation import context_sizes, evaluate_representation
 from gqn_rl.progress import tqdm
+from gqn_rl.scene_evaluation import context_sizes, evaluate_representation
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.tables import write_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,4 +83,4 @@ def draw_bars(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside upper center", ncols=len(labels) + 1)
-    figures.save(figure, path)
+    write_small_figure(path, figure)

@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from gqn_rl.findings import figures
-from gqn_rl.findings.common import Subject, check_positive, mean_over_scenes, some_scenes, views_of
-from gqn_rl.maps.statistics import write_rows
-from gqn_rl.pretrain.evaluation import encode_scenes
-from gqn_rl.pretrain.probes import features
+from gqn_rl.analyses import figures
+from gqn_rl.analyses.common import Subject, check_positive, some_scenes, views_of
+from gqn_rl.probes import features
 from gqn_rl.progress import tqdm
+from gqn_rl.scene_evaluation import encode_scenes
+from gqn_rl.statistics import mean_over_scenes
+from gqn_rl.writers.figures import write_small_figure
+from gqn_rl.writers.tables import write_rows
 
 PIXELS = "pixels"
 """Label of the pictures themselves as a code, averaged down to `PIXELS_SIDE`."""
@@ -198,4 +200,4 @@ def draw_figure(
     bar = figure.colorbar(last, ax=panels[1].tolist(), ticks=[-180, -90, 0, 90, 180], fraction=0.03, pad=0.01)
     bar.set_label("camera's yaw (degrees)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figures.save(figure, path)
+    write_small_figure(path, figure)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gqn_rl.maps.accuracy import MEASURES, cell_brightness, constant_guess, fit_threshold, psnr
-from gqn_rl.maps.mazes import EncodedMazes
+from gqn_rl.analyses.maps.accuracy import MEASURES, cell_brightness, constant_guess, fit_threshold, psnr
+from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.models.map_decoder import MapDecoder
 from gqn_rl.views import restore_images
 

@@ -1,6 +1,6 @@
-"""Statistics over seeds: interquartile mean, stratified bootstrap, first crossings and areas.
+"""Estimates with bootstrap intervals: means over scenes, and interquartile means over seeds, which are stratified.
 
-Notation: `n` seeds, `T` evaluations, `R` bootstrap resamples. Follows Agarwal et al., "Deep reinforcement learning at
+Notation: `n` seeds, `R` bootstrap resamples. Follows Agarwal et al., "Deep reinforcement learning at
 the edge of the statistical precipice" (2021): a cell of the comparison is a stratum, and its seeds are resampled with
 replacement.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.integrate import trapezoid
+from scipy.stats import trim_mean
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
@@ -27,17 +27,37 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Returns the three numbers as columns of a table.
+
+        >>> Estimate(0.5, 0.4, 0.6).columns("iou")
+        {'iou': 0.5, 'iou_low': 0.4, 'iou_high': 0.6}
+        """
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def mean_over_scenes(values: np.ndarray, rng: np.random.Generator) -> Estimate:
+    """Returns the mean of one number per scene, [N], with its interval; scenes without one (NaN) do not count.
+
+    A single scene has no interval: its bounds are NaN.
+    """
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(NUM_RESAMPLES)]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean()), float(low), float(high))
+
 
 def iqm(values: np.ndarray) -> np.ndarray:
     """Returns the mean over the first axis [n, ...] of what is left without the lowest and the highest quarter.
 
-    `floor(n / 4)` values go at each end, as in `scipy.stats.trim_mean`, so up to three seeds give the plain mean.
+    `floor(n / 4)` values go at each end, so up to three seeds give the plain mean.
 
     >>> float(iqm(np.array([0.0, 1.0, 3.0, 100.0])))
     2.0
     """
-    cut = len(values) // 4
-    return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    return trim_mean(values, 0.25, axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,39 +145,3 @@ def estimate(statistic: Callable, strata: Sequence[Stratum], seed: int) -> Estim
         return Estimate(value, np.nan, np.nan)
     low, high = percentile_interval(samples[~np.isnan(samples)])
     return Estimate(value, float(low), float(high))
-
-
-def on_common_grid(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolates curves linearly on every x that one of them has and all of them cover.
-
-    Returns:
-        The grid, float64 [T], and the curves on it, float64 [n, T]; T is 0 when the curves share no stretch of x.
-    """
-    start, stop = max(x[0] for x in xs), min(x[-1] for x in xs)
-    grid = np.unique(np.concatenate(xs))
-    grid = grid[(grid >= start) & (grid <= stop)]
-    return grid, np.stack([np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)])
-
-
-def first_crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
-    """Returns the x at which y first reaches `level`, linear between points; infinity when it never does.
-
-    NaN where `level` is NaN.
-
-    >>> first_crossing(np.array([0.0, 10.0]), np.array([0.0, 100.0]), 80)
-    8.0
-    """
-    if np.isnan(level):
-        return float("nan")
-    reached = np.flatnonzero(y >= level)
-    if len(reached) == 0:
-        return float("inf")
-    i = int(reached[0])
-    if i == 0:
-        return float(x[0])
-    return float(x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
-
-
-def mean_height(x: np.ndarray, y: np.ndarray) -> float:
-    """Returns the area under y [T] over x [T], divided by the length of x, so that it has y's unit."""
-    return float(trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])
