@@ -78,7 +78,7 @@ def returns(count: int, **changes: Any) -> list[float]:
         Distracted(make_vec_env("gqn_rl/JacoReach-v0", "oracle", num_envs=n, seed=0), count)
         for n in (num_envs, EPISODES)
     )
-    model = new_ppo(envs, agent["settings"] | {"falling": []} | changes, seed=0)
+    model = new_ppo(envs, agent["settings"] | {"annealed": []} | changes, seed=0)
     found = []
     for _ in range(STEPS // EVALUATE_EVERY):
         model.learn(EVALUATE_EVERY, reset_num_timesteps=False)

@@ -43,9 +43,9 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"`what` must be one of {', '.join(sorted(ANALYSES))}, got {cfg.what!r}.")
     torch.manual_seed(cfg.seed)
     out = pathlib.Path(cfg.out)
-    said = ANALYSES[cfg.what](cfg, out)
+    summary = ANALYSES[cfg.what](cfg, out)
     write_run_header(out, cfg)
-    print(f"{said}\nTables and figures: {out}")
+    print(f"{summary}\nTables and figures: {out}")
 
 
 FINDINGS: dict[str, tuple[Callable[..., str], Callable[..., Any]]] = {

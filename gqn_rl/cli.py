@@ -35,6 +35,7 @@ from gqn_rl.command_words import (
     QUOTING,
     check_types,
     let_consoles_take_all_characters,
+    present_names,
     quoted_paths,
     settle_paths,
     show_help,
@@ -91,7 +92,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             if {"-h", "--help"} & set(sys.argv[1:]):
                 show_help(main, config_name)
                 return
-            sys.argv[1:] = with_constants(quoted_paths(sys.argv[1:]))
+            sys.argv[1:] = with_constants(quoted_paths(present_names(sys.argv[1:], config_name)))
             if TRACEBACK_VARIABLE in os.environ:
                 hydra.main(**settings)(job)()
                 return
@@ -212,10 +213,9 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many files are open{_at_file(error)}: raise the limit of this shell, `ulimit -n 8192`."
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        said = " ".join(str(error).split())
-        return (
-            f"the memory is full{f' ({said})' if said else ''}: free some, or ask for smaller batches or fewer workers."
-        )
+        detail = " ".join(str(error).split())
+        text = f"the memory is full{f' ({detail})' if detail else ''}"
+        return f"{text}: free some, or ask for smaller batches or fewer workers."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{_at_file(error)}."
     return " ".join(str(error).split()) or type(error).__name__
@@ -265,8 +265,8 @@ def _job_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Ctrl-C ends all jobs
-        said = sentence(error) if isinstance(error, USER_ERRORS) else "".join(traceback.format_exception(error))
-        print(f"Error in {job_label()}: {said}", file=sys.stderr, flush=True)
+        text = sentence(error) if isinstance(error, USER_ERRORS) else "".join(traceback.format_exception(error))
+        print(f"Error in {job_label()}: {text}", file=sys.stderr, flush=True)
         if not note_failure(f"{job_label()}: {sentence(error)}"):
             raise  # on another machine, whose failures Hydra brings here
 
@@ -276,8 +276,8 @@ def _failed_jobs_listed() -> Iterator[None]:
     """Ends a multirun in which jobs failed with a list of them."""
     with failures() as failed:
         yield
-        if said := failed():
-            print("\n  ".join([f"{len(said)} failed, the others are done:", *said]), file=sys.stderr)
+        if names := failed():
+            print("\n  ".join([f"{len(names)} failed, the others are done:", *names]), file=sys.stderr)
             sys.exit(1)
 
 

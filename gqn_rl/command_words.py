@@ -6,14 +6,15 @@ import importlib.resources
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-PATHS = ("run_dir", "root", "out", "runs", "behind", "encoder", "vae", "map", "source", "init_from")
+PATHS = ("run_dir", "root", "out", "runs", "background", "behind", "encoder", "vae", "map", "source", "init_from")
 """Settings that name files or folders, whatever group they stand in."""
 QUOTING = "A value with special characters stands in quotes of its own, inside those of the shell: 'key=\"value\"'."
 
@@ -21,6 +22,38 @@ _NULLABLE = ("warmup_context", "grad_clip_norm")
 """Numbers that may be null though their default is not: every other null would be met in the middle of a run."""
 _KIND_OF = {bool: "a truth value", int: "an integer", float: "a number"}
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+
+
+RENAMED = {
+    "plot": {"behind": "background"},
+    "export": {"told": "features"},
+    "train_agent": {"repr.told": "repr.features", "agent.settings.falling": "agent.settings.annealed"},
+}
+"""Settings by their names in the version before, command by command; each is taken for one release, with a warning."""
+_RENAMED_VALUES = {("features", "places"): "positions", ("repr.features", "places"): "positions"}
+
+
+def present_names(words: Sequence[str], config_name: str) -> list[str]:
+    """Returns the words of a command line with settings and values called as they are now; warns of older names.
+
+    >>> present_names(["runs=mine", "background=theirs"], "plot")
+    ['runs=mine', 'background=theirs']
+    """
+    return [_present(word, RENAMED.get(config_name, {})) for word in words]
+
+
+def _present(word: str, renamed: Mapping[str, str]) -> str:
+    key, sign, value = word.partition("=")
+    name = key.lstrip("+~")
+    present = renamed.get(name)
+    if present is None:
+        return word
+    value = _RENAMED_VALUES.get((present, value), value)
+    now = f"{key[: len(key) - len(name)]}{present}{sign}{value}"
+    warnings.warn(
+        f"`{word}` is called `{now}` now; the older name goes with the next release.", FutureWarning, stacklevel=3
+    )
+    return now
 
 
 def quoted_paths(words: Sequence[str]) -> list[str]:

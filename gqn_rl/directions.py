@@ -1,4 +1,4 @@
-"""Directions of r in which scenes differ more than views of one scene do: what an agent is told of a long r.
+"""Directions of r in which scenes differ more than views of one scene do: what an agent gets of a long r.
 
 An r of hundreds of entries holds a few dozen things. The rest changes with the viewpoint alone, and a policy gradient
 of a thousand steps takes it for signal. Fisher's linear discriminants (1936), with scenes as the classes, tell the two

@@ -4,7 +4,7 @@ python -m gqn_rl.export encoder=jaco out=encoder.onnx
 python -m gqn_rl.export encoder=runs/pretrain/jaco_gqn_points_seed0 out=encoder.onnx
 
 Pictures and viewpoints go in as cameras give them, images uint8 [N, H, W, 3] and viewpoints float32 [N, 7], for any N.
-Two outputs come out: `features`, what an agent is told of one view, and `summand`, ψ, whose sum over views is the
+Two outputs come out: `features`, what an agent gets of one view, and `summand`, ψ, whose sum over views is the
 scene's r. What is to be known of them is in the file's metadata. `examples/deploy_onnx.py` runs such a file.
 """
 
@@ -35,7 +35,7 @@ LARGEST_ERROR = 1e-4
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Writes the file that the config asks for, after it has been compared with torch."""
-    encoder = load_encoder(cfg.encoder, standardise=cfg.standardise, told=cfg.told, runtime=TORCH)
+    encoder = load_encoder(cfg.encoder, standardise=cfg.standardise, features=cfg.features, runtime=TORCH)
     content = export(encoder, cfg.frame)
     shape, error = compare(content, encoder, cfg.frame)
     write_atomic(cfg.out, content)
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
 
 
 class Deployed(nn.Module):
-    """What an agent is told of each view alone, and ψ: images [N, H, W, 3] and viewpoints [N, 7] → two outputs."""
+    """The features of each view alone, and ψ: images [N, H, W, 3] and viewpoints [N, 7] → two outputs."""
 
     def __init__(self, encoder: SceneEncoder, frame: str):
         super().__init__()

@@ -3,8 +3,8 @@
     python -m gqn_rl.plot runs=runs/agents/jaco out=results/figures/jaco
     python -m gqn_rl.plot 'runs="runs/agents/jaco/*_moving_*"' out=results/figures/moving
     python -m gqn_rl.plot 'runs=[runs/monday,runs/tuesday]' out=results/figures/both
-    python -m gqn_rl.plot runs=runs/agents/jaco behind=results/agents out=figures/mine
-    python -m gqn_rl.plot runs=runs/agents/jaco behind=runs/agents/grid out=figures/grid
+    python -m gqn_rl.plot runs=runs/agents/jaco background=results/agents out=figures/mine
+    python -m gqn_rl.plot runs=runs/agents/jaco background=runs/agents/grid out=figures/grid
 
 Writes, for each environment and algorithm, `<env>_<algorithm>_steps` as .png and .svg, with `axes=[env_steps,pictures]`
 also `_pictures` (those of pretraining included; likewise `actions`, `processor_hours` and `hours`, wall-clock hours,
@@ -14,8 +14,9 @@ which compare only runs that had the machine to themselves), and `table.md` and
 With `ladder=[random_encoder,autoencoder,gqn_views,gqn,supervised]` it also writes `<env>_<algorithm>_attribution.md`,
 what each of these representations adds to the one before it.
 
-Runs of `behind` are drawn dotted behind the curves and counted nowhere: published curves behind one's own (whose score
-the published oracle scales where there is no other), or, as in the paper's Fig. 5, agents with other hyper-parameters.
+Runs of `background` are drawn dotted behind the curves and counted nowhere: published curves behind one's own (whose
+score the published oracle scales where there is no other), or, as in the paper's Fig. 5, agents with other
+hyper-parameters.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"`out` must not be a run's folder, whose transfer.csv it could overwrite, got {out}.")
     if unknown := [axis for axis in cfg.axes if axis not in _ENDINGS]:
         raise ValueError(f"`axes` must be a list of {', '.join(_ENDINGS)}, got {', '.join(map(str, unknown))}.")
-    comparisons = _compare_with_plain_warnings(cfg.runs, cfg.behind, cfg.nested)
+    comparisons = _compare_with_plain_warnings(cfg.runs, cfg.background, cfg.nested)
     out.mkdir(parents=True, exist_ok=True)
     looks = published_looks()
     for comparison in comparisons:
@@ -90,11 +91,11 @@ def published_looks() -> dict[str, Look]:
     return {config.name: Look(**config.curve) for config in configs}
 
 
-def _compare_with_plain_warnings(runs: Any, behind: Any, nested: bool) -> list[Comparison]:
+def _compare_with_plain_warnings(runs: Any, background: Any, nested: bool) -> list[Comparison]:
     """Loads and groups the runs; each warning becomes one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        others = load_runs(_places(behind), setting="behind", distinct=False) if behind else []
+        others = load_runs(_places(background), setting="background", distinct=False) if background else []
         comparisons = compare(load_runs(_places(runs)), others, nested)
     for warning in caught:
         print(f"warning: {warning.message}")

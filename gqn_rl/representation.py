@@ -26,8 +26,8 @@ from gqn_rl.views import POSE_CONVENTION, VIEWPOINT_SIZE, Views
 
 BEST_FILE, LAST_FILE = "best.safetensors", "last.safetensors"
 """The encoder files of a pretraining run's folder."""
-TOLD = ("all", "places")
-"""What an agent may be told of r: all of it, or only where things are."""
+FEATURES = ("all", "positions")
+"""Which features of r an agent may get: all, or only those that say where things are."""
 VERSION_KEYS = ("gl_renderer", "meshes", "mujoco")
 """Facts about the pretraining pictures (of the scene's `describe`) that should be the same at use, or pixels differ."""
 
@@ -86,7 +86,7 @@ class SceneEncoder:
         *,
         device: str = "cpu",
         standardise: bool = True,
-        told: str | None = None,
+        features: str | None = None,
         runtime: str = TORCH,
         precision: str = FLOAT32,
     ):
@@ -95,7 +95,7 @@ class SceneEncoder:
         self.representation_shape = tuple(model.representation_shape)
         statistics = None
         if standardise and R_MEAN in metadata:
-            statistics = Statistics(metadata[R_MEAN], metadata[R_STD], _directions(metadata, told))
+            statistics = Statistics(metadata[R_MEAN], metadata[R_STD], _directions(metadata, features))
         self.readout = Readout(model.geometry, statistics)
         self.module = ViewEncoder(model, copy.deepcopy(self.readout)).eval().requires_grad_(False).to(device)
         self.runtime = choose_runtime(runtime, precision)
@@ -205,9 +205,10 @@ def load_encoder(
     path_or_name: str | pathlib.Path,
     device: str = "cpu",
     standardise: bool = True,
-    told: str | None = None,
+    features: str | None = None,
     runtime: str = AUTO,
     precision: str = FLOAT32,
+    told: str | None = None,
 ) -> SceneEncoder:
     """Loads a pretrained encoder.
 
@@ -216,18 +217,22 @@ def load_encoder(
         device: where to compute.
         standardise: say r in entries of mean 0 and deviation 1 over the training scenes, in the directions in which
             scenes differ (`directions.py`), if the file has them; otherwise r is the sum as the GQN takes it.
-        told: of those, "all" or only those of "places", where an r of points says things are and not what they look
-            like; None is "places" where r has them.
+        features: of those, "all" or only the "positions", where an r of points says that things are and not what they
+            look like; None is "positions" where r has them.
         runtime: what encodes on the CPU: "onnx" (ONNX Runtime), "openvino" if it is installed, "torch", or "auto", the
             fastest that is always there. The first use of a compiled one exports the encoder, which takes some seconds
             once a machine. On a GPU torch encodes.
         precision: "float32", or "bf16" with runtime="openvino" on a processor that computes it.
+        told: what `features` was called in earlier versions.
 
     Raises:
         ValueError: nothing there, or the file is damaged or of another kind; the sentence names it.
     """
+    if told is not None:
+        warnings.warn("`told` is called `features` now, and its places are positions.", FutureWarning, stacklevel=2)
+        features = "positions" if told == "places" else told
     model, metadata = load_model(find_encoder(path_or_name))
-    how: dict[str, Any] = {"standardise": standardise, "told": told, "runtime": runtime, "precision": precision}
+    how: dict[str, Any] = {"standardise": standardise, "features": features, "runtime": runtime, "precision": precision}
     encoder = SceneEncoder(model, metadata, device=device, **how)
     encoder.warn_if_drawn_differently(mujoco=package_version("mujoco"))
     return encoder
@@ -322,14 +327,17 @@ def num_entries(encoder: Any) -> int:
     return int(np.prod(read(readout, *nothing, frame="world" if readout is None else readout.frames[0]).shape))
 
 
-def _directions(metadata: dict[str, Any], told: str | None) -> torch.Tensor | None:
-    """Returns the directions of r that an agent is told, None where it is told r as it is."""
-    everything, places = metadata.get(R_DIRECTIONS), metadata.get(R_PLACE_DIRECTIONS)
-    if told not in (None, *TOLD):
-        raise ValueError(f"`told` must be null or one of {', '.join(TOLD)}, got {told!r}.")
-    if told == "places" and places is None:
-        raise ValueError("`told` is 'places', but this encoder's r does not tell places from looks; use told=all.")
-    return everything if told == "all" or places is None else places
+def _directions(metadata: dict[str, Any], features: str | None) -> torch.Tensor | None:
+    """Returns the directions that r is projected onto, None where its entries are features themselves."""
+    everything, positions = metadata.get(R_DIRECTIONS), metadata.get(R_PLACE_DIRECTIONS)
+    if features not in (None, *FEATURES):
+        raise ValueError(f"`features` must be null or one of {', '.join(FEATURES)}, got {features!r}.")
+    if features == "positions" and positions is None:
+        raise ValueError(
+            "`features` is 'positions', but this encoder's r does not keep positions and appearance apart; use "
+            "features=all."
+        )
+    return everything if features == "all" or positions is None else positions
 
 
 def _shipped_files() -> list[pathlib.Path]:

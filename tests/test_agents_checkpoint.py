@@ -267,9 +267,19 @@ def test_settings_of_a_run_cannot_change_under_way(run):
     with pytest.raises(ValueError) as refused:
         files.check_settings(run, {"seed": 1, "told": "all", "agent_settings": other})
     assert (
-        "was begun with other settings: seed=0 (now 1), repr.told=null (now all), agent.settings.gamma=0.9 (now 0.5), "
-        "agent.settings.ent_coef=null (now 0.1); give another `run_dir`, or begin anew with overwrite=true."
+        "was begun with other settings: seed=0 (now 1), repr.features=null (now all), agent.settings.gamma=0.9 (now "
+        "0.5), agent.settings.ent_coef=null (now 0.1); give another `run_dir`, or begin anew with overwrite=true."
     ) in str(refused.value)
+
+
+def test_a_run_of_an_earlier_version_goes_on_under_the_names_of_now(run):
+    """Its `falling` is `annealed`, its places are positions; another value is refused under the present name."""
+    old = {"told": "places", "agent_settings": {"name": "ppo", "settings": {"gamma": 0.9, "falling": ["ent_coef"]}}}
+    files.begin_run(run, old)
+    now = {"told": "places", "agent_settings": {"name": "ppo", "settings": {"gamma": 0.9, "annealed": ["ent_coef"]}}}
+    files.check_settings(run, now)
+    with pytest.raises(ValueError, match=r"repr.features=positions \(now all\)"):
+        files.check_settings(run, now | {"told": "all"})
 
 
 def test_a_start_that_failed_binds_nobody(tmp_path):

@@ -51,7 +51,7 @@ def train_a3c(folder, total_steps, **changes):
     make = functools.partial(make_vec_env, "Reacher-v5", "oracle", CAMERA, num_envs=2)
     eval_envs = make()
     arguments = {
-        "settings": {"n_workers": 1, "n_steps": 2, "net_arch": [8], "ent_coef": 0.1, "falling": ["ent_coef"]},
+        "settings": {"n_workers": 1, "n_steps": 2, "net_arch": [8], "ent_coef": 0.1, "annealed": ["ent_coef"]},
         "total_steps": total_steps, "eval_every": 400, "eval_episodes": 2, "eval_seed": 100,
         "checkpoint_every": 400, "seed": 0,
     }  # fmt: skip
@@ -291,7 +291,7 @@ def test_the_extractor_refuses_pictures_of_another_size():
 
 def test_what_falls_follows_the_total_steps_of_now(tmp_path):
     """Continued to 160 instead of 96 steps, the learning rate is again the share of 160 that is left."""
-    settings = SETTINGS | {"learning_rate": 0.01, "falling": ["learning_rate"]}
+    settings = SETTINGS | {"learning_rate": 0.01, "annealed": ["learning_rate"]}
     train(tmp_path, 96, settings=settings)
     train(tmp_path, 160, settings=settings)
     rows = [

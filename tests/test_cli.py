@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import os
+import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gqn_rl.cli import USER_ERRORS, command, refuse_other_settings, sentence, use_threads, versions, write_run_header
+from gqn_rl.command_words import present_names
 from gqn_rl.machine import available_cores
 
 CONFIG = """
@@ -360,3 +363,20 @@ def test_run_header_is_resolved_and_names_versions(tmp_path):
 def test_small_limits_are_a_sentence_with_a_remedy(error, said):
     """A low limit of open files, and memory that is full, say what helps."""
     assert isinstance(error, USER_ERRORS) and said in sentence(error)
+
+
+@pytest.mark.parametrize(("config", "older", "now"), [
+    ("train_agent", "repr.told=places", "repr.features=positions"),
+    ("train_agent", "repr.told=all", "repr.features=all"),
+    ("train_agent", "++agent.settings.falling=[ent_coef]", "++agent.settings.annealed=[ent_coef]"),
+    ("export", "told=places", "features=positions"),
+    ("plot", "behind=[a,b]", "background=[a,b]"),
+])  # fmt: skip
+def test_older_names_of_settings_are_taken_with_a_warning_that_names_the_new_one(config, older, now):
+    """In the command that had them; another command's word stays as it is, in silence."""
+    with pytest.warns(FutureWarning, match=re.escape(f"`{older}` is called `{now}` now")):
+        assert present_names(["seed=1", older], config) == ["seed=1", now]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert present_names([older, now], "pretrain") == [older, now]
+        assert present_names([now], config) == [now]

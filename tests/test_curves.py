@@ -332,7 +332,7 @@ def test_the_table_compares_with_pixels_only_where_they_were_run(fixed_level):
     assert vae.endswith("| not reached | < 0.56 |")
     (gqn,) = (line for line in lines if line.startswith("| fixed | gqn"))
     assert gqn.endswith("| – | – |")
-    alone = the_comparison(fixed_level / "gqn_fixed_ppo_seed0", behind=fixed_level)
+    alone = the_comparison(fixed_level / "gqn_fixed_ppo_seed0", background=fixed_level)
     write_markdown(fixed_level / "alone.md", [alone], measure(alone, 0))
     assert "of pixels" not in (fixed_level / "alone.md").read_text()
 

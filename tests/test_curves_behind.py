@@ -18,7 +18,7 @@ def test_runs_behind_are_counted_nowhere(tmp_path):
     write_run(tmp_path / "theirs", "oracle", [RANDOM, 100, 100, 100], random_return=50.0)
     write_run(tmp_path / "theirs", "pixels", [5, 25, 25])
     alone, before = the_comparison(tmp_path / "mine"), the_comparison(tmp_path / "mine", tmp_path / "theirs")
-    assert list(before.cells_behind("moving")) == ["oracle", "pixels"]
+    assert list(before.background_cells("moving")) == ["oracle", "pixels"]
     assert (before.random_return, before.oracle_return) == (RANDOM, BEST)
     assert str(measure(before, 0)) == str(measure(alone, 0))
 
@@ -30,7 +30,7 @@ def test_the_oracle_behind_scales_the_score_where_there_is_no_other(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         comparison = the_comparison(tmp_path / "mine", tmp_path / "theirs")
-    assert list(comparison.cells_behind("moving")) == ["oracle"]
+    assert list(comparison.background_cells("moving")) == ["oracle"]
     (row,) = measure(comparison, 0)
     assert (row.repr, row.final.value) == ("gqn", 50.0)
     write_markdown(tmp_path / "table.md", [comparison], [row])
@@ -46,13 +46,13 @@ def test_behind_may_hold_a_seed_twice_and_drops_what_stands_in_front_or_belongs_
     write_run(tmp_path / "e", "gqn", [5, 7], agent="a3c")
     with pytest.warns(UserWarning, match="no oracle run"):
         comparison = the_comparison(mine, tmp_path)
-    assert [run.folder.parent.name for run in comparison.behind] == ["b", "c"]
+    assert [run.folder.parent.name for run in comparison.background] == ["b", "c"]
 
 
 def test_an_empty_place_behind_is_refused_by_its_name(tmp_path):
     """The sentence names the setting that is wrong."""
     write_run(tmp_path, "gqn", [5, 15])
-    with pytest.raises(ValueError, match=r"`behind` must hold folders .* found none in .*nowhere"):
+    with pytest.raises(ValueError, match=r"`background` must hold folders .* found none in .*nowhere"):
         the_comparison(tmp_path, tmp_path / "nowhere")
 
 

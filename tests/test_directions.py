@@ -104,19 +104,19 @@ def test_points_may_be_told_by_their_places_alone():
     assert not places[9:].any() and places[:9].any()
 
 
-def test_an_encoder_is_told_in_places_unless_all_is_asked_for():
-    """`told` chooses among the directions of a file; what the file does not have, and what is unknown, is refused."""
+def test_an_encoder_gives_positions_unless_all_is_asked_for():
+    """`features` chooses among a file's directions; what it does not have, and what is unknown, is refused."""
     config = {"name": "gqn", "image_size": 32, "encoder": "points", "num_points": 3, "r_channels": 18, "num_steps": 1}
     model, statistics = build_model(**config), points_statistics()
-    for told, name in ((None, "r_place_directions"), ("places", "r_place_directions"), ("all", "r_directions")):
-        readout = SceneEncoder(model, statistics, told=told).readout
+    for features, name in ((None, "r_place_directions"), ("positions", "r_place_directions"), ("all", "r_directions")):
+        readout = SceneEncoder(model, statistics, features=features).readout
         assert torch.equal(readout.directions, statistics[name])
     without = {key: value for key, value in statistics.items() if key != "r_place_directions"}
     assert torch.equal(SceneEncoder(model, without).readout.directions, statistics["r_directions"])
-    with pytest.raises(ValueError, match="does not tell places"):
-        SceneEncoder(model, without, told="places")
-    with pytest.raises(ValueError, match="null or one of all, places, got 'colours'"):
-        SceneEncoder(model, statistics, told="colours")
+    with pytest.raises(ValueError, match="does not keep positions and appearance apart"):
+        SceneEncoder(model, without, features="positions")
+    with pytest.raises(ValueError, match="null or one of all, positions, got 'colours'"):
+        SceneEncoder(model, statistics, features="colours")
 
 
 def test_as_many_directions_as_are_asked_for_the_same_ones_first():

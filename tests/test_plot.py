@@ -71,7 +71,7 @@ def test_plot_draws_runs_behind_and_writes_the_zero_shot_table(tmp_path):
     mine = write_run(tmp_path / "mine", "gqn", 4)
     columns = HEADER.replace("wall_clock_s", "camera")
     (mine / "transfer.csv").write_text(f"{columns}\n4000,heldout,9,1,0.2,0.5,9;9,0.1;0.3\n")
-    done = plot("runs=mine", "behind=[theirs,others]", "out=figures", cwd=tmp_path)
+    done = plot("runs=mine", "background=[theirs,others]", "out=figures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout
     assert done.stdout.split()[-1] == "figures/transfer.csv"

@@ -145,7 +145,7 @@ def test_an_encoder_that_leaves_much_out_is_warned_of():
     with pytest.warns(UserWarning, match="`encoder` was trained on scenes of jaco, but env=maze has others"):
         warn_of_what_r_leaves_out(encoder, maze.env)
     encoder.metadata["r_directions"] = encoder.metadata["r_directions"][:, :2]
-    with pytest.warns(UserWarning, match=r"tells 2 of its \d+ directions: .* perhaps a goal, is left out"):
+    with pytest.warns(UserWarning, match=r"has 2 features of its \d+ directions: .* perhaps a goal, is left out"):
         warn_of_what_r_leaves_out(encoder, own.env)
 
 
@@ -206,10 +206,10 @@ def test_agents_that_feel_or_whose_encoder_learns_are_trained_and_loaded(tmp_pat
 
 @pytest.mark.slow
 def test_a_run_is_not_continued_on_another_part_of_r(tmp_path):
-    """What the agent is told of r is a setting of the run as every other; the default is not the word `all`."""
+    """Which features of r the agent gets is a setting of the run as every other; the default is not the word `all`."""
     assert train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL).returncode == 0
-    other = train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL, "total_steps=128", "repr.told=all")
-    assert other.returncode == 1 and "other settings: repr.told=null (now all); give another" in other.stderr
+    other = train_agent(tmp_path, "repr=gqn", "gif=false", *SMALL, "total_steps=128", "repr.features=all")
+    assert other.returncode == 1 and "other settings: repr.features=null (now all); give another" in other.stderr
 
 
 @pytest.mark.slow

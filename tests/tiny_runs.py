@@ -30,9 +30,9 @@ def write_transfer(folder, returns, step=3000):
     (folder / "transfer.csv").write_text("\n".join([TRANSFER_HEADER, *rows]) + "\n")
 
 
-def the_comparison(root, behind=None):
+def the_comparison(root, background=None):
     """Returns the only comparison in a folder of runs, before the runs of another."""
-    others = load_runs(behind, setting="behind", distinct=False) if behind else []
+    others = load_runs(background, setting="background", distinct=False) if background else []
     (comparison,) = compare(load_runs(root), others)
     return comparison
 

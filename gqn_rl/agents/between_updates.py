@@ -1,4 +1,4 @@
-"""What happens between two updates of an agent: evaluations, checkpoints, and what a user is told."""
+"""What happens between two updates of an agent: evaluations, checkpoints, and what a user reads."""
 
 from __future__ import annotations
 

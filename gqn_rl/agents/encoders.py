@@ -57,7 +57,7 @@ def pretrained(settings: Mapping[str, Any]) -> SceneEncoder:
             f"env.id={env['id']}` trains one, encoder=<its run_dir> takes it."
         )
     name = given or env.get("encoder", env["name"])
-    encoder = load_encoder(name, told=representation.get("told"), runtime=settings["runtime"])
+    encoder = load_encoder(name, features=representation.get("features"), runtime=settings["runtime"])
     trained_by, wanted = encoder.metadata.get("objective", "views"), representation.get("objective", "views")
     if trained_by != wanted:
         raise ValueError(
@@ -125,8 +125,9 @@ def warn_of_what_r_leaves_out(encoder: SceneEncoder, env: Mapping[str, Any]) -> 
     if directions is not None and directions.shape[1] < FEW_DIRECTIONS:
         size, count = directions.shape
         warnings.warn(
-            f"`encoder` tells {count} of its {size} directions: in the other ones views of one scene differ more than "
-            "scenes do, so whatever they hold, perhaps a goal, is left out. Pretraining for longer separates them.",
+            f"`encoder` has {count} features of its {size} directions: in the other ones views of one scene differ "
+            "more than scenes do, so whatever they hold, perhaps a goal, is left out. Pretraining for longer separates "
+            "them.",
             stacklevel=2,
         )
 

@@ -16,7 +16,9 @@ CURVE = "curve"
 """Entry of `repr` and of `run.json`: label, colour and line of the representation in figures."""
 PRETRAINED = ("gqn", "vae", "finetuned")
 """Kinds of a representation that come from a pretrained encoder."""
-_NAMED_APART = ("name", "kind", "told", CURVE)
+_NAMED_APART = ("name", "kind", "features", CURVE)
+_AS_IN_FILES = {"positions": "places"}
+"""What `features` is called in `run.json`, whose entry `told` is older than the setting's name."""
 
 
 def asked_for(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def asked_for(settings: Mapping[str, Any]) -> dict[str, Any]:
     names = {key: settings[key]["name"] for key in ("env", "repr", "camera", "agent")}
     facts = {"seed": settings["seed"], "encoder": settings["encoder"], "task": task_arguments(settings["task"])}
     facts |= {"repr_settings": repr_facts(settings["repr"]), "agent_settings": settings["agent"]}
-    facts |= {"told": settings["repr"].get("told"), "scene": settings["env"]["scene"]}
+    features = settings["repr"].get("features")
+    facts |= {"told": _AS_IN_FILES.get(features, features), "scene": settings["env"]["scene"]}
     return names | facts | {key: settings[key] for key in ("eval_episodes", "eval_seed")}
 
 

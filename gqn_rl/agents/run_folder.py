@@ -22,8 +22,10 @@ ROLLOUT_FILE, MONITOR_FOLDER = "rollout.gif", "monitor"
 STEP_COLUMN = "env_steps"
 REMEDY = "restore it, give another `run_dir`, or begin anew with overwrite=true"
 
-_NAMES = {"agent_settings": "agent", "repr_settings": "repr", "told": "repr.told", "scene": "env.scene"}
+_NAMES = {"agent_settings": "agent", "repr_settings": "repr", "told": "repr.features", "scene": "env.scene"}
 """What entries of `run.json` are called on the command line, where that is something else."""
+_RENAMED = {"falling": "annealed"}
+"""Settings of an agent that had another name in earlier versions."""
 _RETIRED = ("agent.encoding_server",)
 """Settings of earlier versions that decided nothing of what is learnt."""
 _SHOWN = 5
@@ -60,7 +62,7 @@ def transferred_to(folder: pathlib.Path) -> set[str]:
 
 
 def processor_seconds_until(folder: pathlib.Path) -> float:
-    """Returns the processor seconds of the run and its workers at its last evaluation, 0 where none is told."""
+    """Returns the processor seconds of the run and its workers at its last evaluation, 0 where none is written."""
     return max((float(row.get("processor_s") or 0.0) for row in _rows(folder / EVAL_FILE)), default=0.0)
 
 
@@ -117,8 +119,8 @@ def check_settings(folder: pathlib.Path, asked: Mapping[str, Any]) -> None:
     """
     if not has_learnt(folder):
         return
-    earlier = read_run(folder)
-    asked = json.loads(json.dumps(asked))
+    earlier = _with_present_names(read_run(folder))
+    asked = _with_present_names(json.loads(json.dumps(asked)))
     found = [
         f"{name}={_word(old)} (now {_word(new)})"
         for key in asked
@@ -162,6 +164,18 @@ def delete(folder: pathlib.Path) -> None:
         for path in [path for pattern in patterns for path in (folder / place).glob(pattern)]:
             if path.is_symlink() or path.is_file():
                 path.unlink()
+
+
+def _with_present_names(facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns entries of `run.json` with settings and values called as on the command line now."""
+    if facts.get("told") == "places":
+        facts = facts | {"told": "positions"}
+    agent = facts.get("agent_settings")
+    settings = agent.get("settings") if isinstance(agent, dict) else None
+    if not isinstance(agent, dict) or not isinstance(settings, dict):
+        return facts
+    present = {_RENAMED.get(key, key): value for key, value in settings.items()}
+    return facts | {"agent_settings": {**agent, "settings": present}}
 
 
 def _differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:

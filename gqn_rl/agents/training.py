@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,7 +60,7 @@ def train(
         eval_envs: evaluation environments, used by nobody else.
         settings: arguments of the algorithm; `net_arch`, `activation` ("tanh" or "relu"), `lstm`, `encoder`, with
             which PPO's network begins and which learns on, `extractor`, arguments of `PixelExtractor` where pictures
-            are seen, and `falling`, names of settings that fall linearly to 0 at `total_steps`, may stand beside
+            are seen, and `annealed`, names of settings that go linearly to 0 at `total_steps`, may stand beside
             them. A run that is continued with more steps has at once the value of the share of them that is left.
         seed: of the weights, the actions and the training episodes.
         progress: whether to show SB3's progress bar.
@@ -90,8 +91,8 @@ def train(
         model.set_logger(Logger(str(folder), [RunLogFormat(log)]))
 
         def evaluate() -> Episodes:
-            num_episodes, is_sure = plan.eval_episodes, plan.eval_deterministic
-            return run_episodes(model, eval_envs, num_episodes, plan.eval_seed, deterministic=is_sure)
+            num_episodes, deterministic = plan.eval_episodes, plan.eval_deterministic
+            return run_episodes(model, eval_envs, num_episodes, plan.eval_seed, deterministic=deterministic)
 
         between = BetweenUpdates(folder, evaluate, eval_log, plan, stop, earlier_s)
         todo = plan.total_steps - start_step
@@ -205,7 +206,10 @@ def arguments_of(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any
         policy_kwargs["features_extractor_kwargs"] = dict(extractor)
     if policy_kwargs:
         settings["policy_kwargs"] = policy_kwargs
-    for name in settings.pop("falling", ()):
+    if "falling" in settings:
+        warnings.warn("`agent.settings.falling` is called `annealed` now.", FutureWarning, stacklevel=2)
+        settings.setdefault("annealed", settings.pop("falling"))
+    for name in settings.pop("annealed", ()):
         settings[name] = LinearSchedule(settings[name], 0.0, 1.0)
     return {"policy": policy, **settings}
 

@@ -3,8 +3,8 @@
 Score = 100 * (return - random) / (oracle - random). `random` is the mean return of a random agent on the evaluation
 seeds, from `run.json`. `oracle` is what agents on the true state end with: each oracle run's final return, averaged
 over the oracle runs of the same environment and algorithm. A run's final value is the mean of its last
-`NUM_FINAL_EVALUATIONS` evaluations. Runs behind are drawn and no more; only where there is no other oracle do theirs
-score 100.
+`NUM_FINAL_EVALUATIONS` evaluations. Background runs are drawn and no more; only where there is no other oracle do
+theirs score 100.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Comparison:
         agent: the algorithm; runs with and without an LSTM stand side by side, told apart by `Run.label`.
         random_return: scores 0.
         oracle_return: scores 100; None when scores cannot be formed, and returns then stay as they are.
-        behind: runs of the same environment and algorithm to draw behind the curves, counted nowhere.
+        background: runs of the same environment and algorithm to draw behind the curves, counted nowhere.
         nested: whether intervals are of encoders, agents and episodes together, or of agents alone.
     """
 
@@ -51,7 +51,7 @@ class Comparison:
     runs: tuple[Run, ...]
     random_return: float
     oracle_return: float | None
-    behind: tuple[Run, ...] = ()
+    background: tuple[Run, ...] = ()
     nested: bool = False
 
     @property
@@ -73,13 +73,13 @@ class Comparison:
         """
         return _by_label(self.runs, camera)
 
-    def cells_behind(self, camera: str) -> dict[str, list[Run]]:
-        """Returns the runs behind under `camera` by label, as `cells` does."""
-        return _by_label(self.behind, camera)
+    def background_cells(self, camera: str) -> dict[str, list[Run]]:
+        """Returns the background runs under `camera` by label, as `cells` does."""
+        return _by_label(self.background, camera)
 
     @property
-    def oracle_is_behind(self) -> bool:
-        """Tells whether runs behind give the return that scores 100."""
+    def oracle_is_background(self) -> bool:
+        """Tells whether background runs give the return that scores 100."""
         return self.oracle_return is not None and all(run.label != ORACLE for run in self.runs)
 
     def score(self, returns: np.ndarray) -> np.ndarray:
@@ -127,16 +127,17 @@ class Comparison:
         return grid, self.score(returns)
 
 
-def compare(runs: Sequence[Run], behind: Sequence[Run] = (), nested: bool = False) -> list[Comparison]:
+def compare(runs: Sequence[Run], background: Sequence[Run] = (), nested: bool = False) -> list[Comparison]:
     """Groups runs by environment and algorithm, finds the returns that score 0 and 100, and warns of missing ones.
 
-    Of the runs `behind`, those of other environments and algorithms and those that `runs` holds too are left out.
+    Of the runs of `background`, those of other environments and algorithms and those that `runs` holds too are left
+    out.
     `nested` is the comparisons'.
     """
     groups = sorted({(run.env, run.algorithm) for run in runs})
     folders = {run.folder.resolve() for run in runs}
-    behind = [run for run in behind if run.folder.resolve() not in folders]
-    found = [_comparison(*group, _of_group(runs, group), _of_group(behind, group)) for group in groups]
+    background = [run for run in background if run.folder.resolve() not in folders]
+    found = [_comparison(*group, _of_group(runs, group), _of_group(background, group)) for group in groups]
     return [dataclasses.replace(one, nested=nested) for one in found]
 
 
@@ -149,9 +150,9 @@ def final_value(values: np.ndarray) -> float:
     return float(np.mean(values[-NUM_FINAL_EVALUATIONS:]))
 
 
-def _comparison(env: str, agent: str, runs: list[Run], behind: list[Run]) -> Comparison:
+def _comparison(env: str, agent: str, runs: list[Run], background: list[Run]) -> Comparison:
     random_return = float(np.mean([run.random_return for run in runs]))
-    oracles = [run for run in runs if run.label == ORACLE] or [run for run in behind if run.label == ORACLE]
+    oracles = [run for run in runs if run.label == ORACLE] or [run for run in background if run.label == ORACLE]
     oracle_finals = [final_value(run.returns) for run in oracles]
     oracle_return = float(np.mean(oracle_finals)) if oracle_finals else None
     if oracle_return is None:
@@ -160,7 +161,7 @@ def _comparison(env: str, agent: str, runs: list[Run], behind: list[Run]) -> Com
         what = f"ends at {oracle_return:.2f}, not above the random agent's {random_return:.2f}"
         warnings.warn(f"The oracle of {env} with {agent} {what}: returns are shown, not scores.", stacklevel=3)
         oracle_return = None
-    return Comparison(env, agent, tuple(runs), random_return, oracle_return, tuple(behind))
+    return Comparison(env, agent, tuple(runs), random_return, oracle_return, tuple(background))
 
 
 def _by_label(runs: Sequence[Run], camera: str) -> dict[str, list[Run]]:

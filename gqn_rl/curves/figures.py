@@ -16,8 +16,8 @@ from gqn_rl.curves.runs import Run
 from gqn_rl.statistics import FEW_SEEDS, bootstrap, iqm, percentile_interval
 from gqn_rl.writers.figures import write_figure
 
-BEHIND = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
-"""Line styles of those curves where they stand behind: dots, closer or further apart."""
+BACKGROUND_LINES = {"-": (0, (1, 1.2)), "--": (0, (1, 2.5)), "-.": (0, (1, 4.5)), ":": (0, (1, 7))}
+"""Line styles of those curves in the background: dots, closer or further apart."""
 AXIS_LABELS: dict[Axis, str] = {
     "env_steps": "environment steps",
     "pictures": "pictures, those of pretraining included",
@@ -69,14 +69,14 @@ def draw_legend(figure: Figure, panels: Sequence[Axes]) -> None:
 def _draw_panel(
     panel: Axes, comparison: Comparison, camera: str, axis: Axis, seed: int, known: Mapping[str, Look]
 ) -> None:
-    cells, behind = comparison.cells(camera), comparison.cells_behind(camera)
-    looks = looks_of({name: cells.get(name) or behind[name] for name in {**cells, **behind}}, known)
+    cells, background = comparison.cells(camera), comparison.background_cells(camera)
+    looks = looks_of({name: cells.get(name) or background[name] for name in {**cells, **background}}, known)
     for name, runs in cells.items():
         style = {"color": looks[name].colour, "linestyle": looks[name].line}
         _draw_cell(panel, comparison, runs, axis, style, looks[name].label, seed)
-    for name, runs in behind.items():
-        dots = {"color": looks[name].colour, "linestyle": BEHIND[looks[name].line]}
-        _draw_behind(panel, comparison, runs, axis, dots, looks[name].label)
+    for name, runs in background.items():
+        dots = {"color": looks[name].colour, "linestyle": BACKGROUND_LINES[looks[name].line]}
+        _draw_background(panel, comparison, runs, axis, dots, looks[name].label)
     references = (0.0, 100.0) if comparison.oracle_return is not None else (comparison.random_return,)
     for reference in references:
         panel.axhline(reference, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
@@ -105,7 +105,7 @@ def _draw_cell(
         panel.fill_between(grid, *percentile_interval(samples), color=look["color"], alpha=0.18, linewidth=0)
 
 
-def _draw_behind(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str) -> None:
+def _draw_background(panel: Axes, comparison: Comparison, runs: list[Run], axis: Axis, look: dict, label: str) -> None:
     """Draws each run dotted and pale below the curves, all under one name."""
     look = look | {"linewidth": 0.9, "alpha": 0.6, "zorder": 1}
     for run in runs:
@@ -121,10 +121,10 @@ def _caption(comparison: Comparison, axis: Axis) -> str:
     text += f" {episodes} episodes an evaluation."
     if comparison.oracle_return is not None:
         text += f" Oracle: mean of its last {NUM_FINAL_EVALUATIONS} evaluations, return {comparison.oracle_return:.1f}"
-        text += " (of the runs behind)." if comparison.oracle_is_behind else "."
+        text += " (of the runs behind)." if comparison.oracle_is_background else "."
     if fewest < FEW_SEEDS:
         text += f" As few as {fewest} seed{'s' if fewest > 1 else ''} a curve: differences may be chance."
-    if comparison.behind:
+    if comparison.background:
         text += " Dotted: runs behind, which no curve and no table counts."
     if axis == "hours" or any(run.pretraining for run in comparison.runs):
         text += " Pretraining of a representation is not included."

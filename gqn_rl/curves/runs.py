@@ -85,7 +85,7 @@ class Run:
         encoder: what tells the frozen encoders of runs apart; "" where there is one for all, or none.
         pictures, actions: seen and taken before each evaluation, those of pretraining included, float64 [T]; NaN where
             what pretraining took was not counted.
-        processor_hours: of the run and its workers before each evaluation, float64 [T]; NaN where they were not told.
+        processor_hours: of the run and its workers before each evaluation, float64 [T]; NaN where nobody measured.
         network: of an agent that reads pictures, as text; "" where it is Stable-Baselines3's, or none.
         episodes: return of each evaluation's every episode, float64 [T, E]; their mean, [T, 1], where E varies.
         look: how its curve is drawn, where the run says it.
@@ -228,7 +228,7 @@ def _episodes(rows: list[dict[str, Any]], means: np.ndarray) -> np.ndarray:
     """Returns every episode's return, float64 [T, E], with exactly the evaluations' means; [T, 1] where E varies."""
     try:
         returns = np.array([[float(text) for text in row["returns"].split(";")] for row in rows])
-    except ValueError:  # some have more than others, or none are told
+    except ValueError:  # some have more than others, or none are written
         return means[:, None]
     return returns + (means - returns.mean(axis=1))[:, None]  # they are written with six digits
 

@@ -150,7 +150,7 @@ def _notes(comparison: Comparison, rows: list[Row]) -> list[str]:
     else:
         notes.append(
             f"Score 0 is the random agent's return ({comparison.random_return:.2f}), 100 the oracle's final return "
-            f"({comparison.oracle_return:.2f}{', of the runs behind' if comparison.oracle_is_behind else ''}); "
+            f"({comparison.oracle_return:.2f}{', of the runs behind' if comparison.oracle_is_background else ''}); "
             "steps count to the first crossing of the interquartile mean curve, linear between evaluations."
         )
         notes.append(

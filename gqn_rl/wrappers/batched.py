@@ -39,7 +39,7 @@ class GQNVecEnv(VecEnvWrapper):
 
     def reset(self) -> dict[str, np.ndarray]:
         """Resets every environment and its context."""
-        self._map.forget()
+        self._map.reset()
         return self._map.step(self.venv.reset())
 
     def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
@@ -85,14 +85,14 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
         restarted = np.flatnonzero(np.ones(self.num_envs, bool) if mask is None else mask)
         views, infos = self.env.reset(seed=seed, options=options)
         self._ended[restarted] = False
-        self._map.forget(restarted)
+        self._map.reset(restarted)
         return self._map.step_some(views, restarted), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Encodes the new views together with the last views of episodes that were replaced within the step."""
         views, rewards, terminated, truncated, infos = self.env.step(actions)
         if self._mode in (AutoresetMode.NEXT_STEP, None):
-            self._map.forget(np.flatnonzero(self._ended))
+            self._map.reset(np.flatnonzero(self._ended))
         self._ended = np.logical_or(terminated, truncated)
         is_same_step = self._mode == AutoresetMode.SAME_STEP or (self._mode is None and _FINAL in infos)
         if not (is_same_step and self._ended.any()):
@@ -106,12 +106,12 @@ class GQNVectorEnv(gym.vector.VectorWrapper):
 
 def _autoreset_mode(env: gym.vector.VectorEnv) -> AutoresetMode | None:
     """Returns how the environments begin anew, None where they do not say: as Gymnasium's do, or as `infos` shows."""
-    said = (env.metadata or {}).get("autoreset_mode")
+    mode = (env.metadata or {}).get("autoreset_mode")
     try:
-        return None if said is None else AutoresetMode(said)
+        return None if mode is None else AutoresetMode(mode)
     except ValueError as error:
         known = [mode.value for mode in AutoresetMode]
-        raise ValueError(f"`env.metadata['autoreset_mode']` must be one of {known}, got {said!r}.") from error
+        raise ValueError(f"`env.metadata['autoreset_mode']` must be one of {known}, got {mode!r}.") from error
 
 
 def _one(observations: Any, index: int) -> Any:

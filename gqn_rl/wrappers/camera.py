@@ -28,7 +28,7 @@ def viewpoint_space() -> gym.spaces.Box:
 
 
 class PoseNoise:
-    """A constant error of what an agent is told of a camera's pose.
+    """A constant calibration error of a camera's pose.
 
     Args:
         position_m: standard deviation of the error of each coordinate.
@@ -47,8 +47,8 @@ class PoseNoise:
         if self._deviations.any():
             self._error = self._rng.normal(0.0, self._deviations)
 
-    def told(self, pose: CameraPose) -> CameraPose:
-        """Returns the pose as it is told."""
+    def added_to(self, pose: CameraPose) -> CameraPose:
+        """Returns the pose with the error."""
         if not self._error.any():
             return pose
         x, y, z, yaw_rad, pitch_rad = np.array([*pose.position_w, pose.yaw_rad, pose.pitch_rad]) + self._error
@@ -77,7 +77,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         size: height and width of the picture in pixels.
         proprioception: what the environment's own observation tells of the body, which is handed on: the beginnings of
             names in `env.unwrapped.observation_names`, such as "sin_" and "cos_" of joints.
-        pose_noise: how wrong the viewpoint that is told is, as of a camera that is not well calibrated: the standard
+        pose_noise: error of the observed viewpoint, as of a camera that is not well calibrated: the standard
             deviations of each coordinate, metres, and of yaw and pitch, degrees. Drawn at every reset, the error stays
             through the episode; the picture is taken from where the camera is.
         keep: keys of the environment's own Dict observation to hand on, such as "observation", "achieved_goal" and
@@ -159,7 +159,7 @@ class CameraObservation(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         else:
             pose = self.camera.sample(self._camera_rng)
             self.picture = renderer.render(model, data, pose, self.fovy_deg, self._option)
-        seen = {IMAGE: self.picture, VIEWPOINT: self._noise.told(pose).viewpoint}
+        seen = {IMAGE: self.picture, VIEWPOINT: self._noise.added_to(pose).viewpoint}
         if self._felt:
             seen[PROPRIOCEPTION] = observation[self._felt].astype(np.float32)
         return seen | {key: observation[key] for key in self._kept}

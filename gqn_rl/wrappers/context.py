@@ -53,7 +53,7 @@ class ContextSum:
         self._psi = np.zeros((num_envs, slots, *shape), np.float32)
         self._next_slot = np.zeros(num_envs, int)
 
-    def forget(self, indices: Sequence[int] | np.ndarray) -> None:
+    def reset(self, indices: Sequence[int] | np.ndarray) -> None:
         """Starts new episodes in the environments `indices`."""
         self._psi[indices] = 0
         self._next_slot[indices] = 0
@@ -134,18 +134,20 @@ class RepresentationMap:
         self._viewpoint = None if viewpoint is None else as_viewpoint(viewpoint)
         self._handed_on = [VIEWPOINT] * spec.include_viewpoint + list(spec.keep)
         shape = tuple(self.encoder.representation_shape)
-        said = read(getattr(self.encoder, "readout", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame)
+        features = read(
+            getattr(self.encoder, "readout", None), np.zeros((1, *shape), np.float32), _NO_VIEW, self._frame
+        )
         spaces = {VIEWPOINT: viewpoint_space(), **parts}
         self.observation_space = gym.spaces.Dict(
-            {REPRESENTATION: gym.spaces.Box(-np.inf, np.inf, said.shape[1:], np.float32)}
+            {REPRESENTATION: gym.spaces.Box(-np.inf, np.inf, features.shape[1:], np.float32)}
             | {key: spaces[key] for key in self._handed_on}
         )
         self._everyone = np.arange(num_envs)
         self._sum = ContextSum(shape, num_envs, spec.context, spec.window)
 
-    def forget(self, indices: Sequence[int] | np.ndarray | None = None) -> None:
+    def reset(self, indices: Sequence[int] | np.ndarray | None = None) -> None:
         """Starts new episodes in the environments `indices` (all when None)."""
-        self._sum.forget(self._everyone if indices is None else indices)
+        self._sum.reset(self._everyone if indices is None else indices)
 
     def step(self, batch: Any) -> dict[str, np.ndarray]:
         """Adds one view to every episode and returns the observations, [num_envs, ...] each."""
@@ -168,7 +170,7 @@ class RepresentationMap:
         present, final = self._named(batch), self._named(_stack(last))
         psi = self._encode({key: np.concatenate([present[key], final[key]]) for key in (IMAGE, VIEWPOINT)})
         final = self._observation(final, self._sum.add(psi[len(self._everyone) :], ended))
-        self._sum.forget(ended)
+        self._sum.reset(ended)
         present = self._observation(present, self._sum.add(psi[: len(self._everyone)], self._everyone))
         return present, [{key: value[i] for key, value in final.items()} for i in range(len(ended))]
 

@@ -64,8 +64,8 @@ class ModelCamera:
             facts.append("is orthographic")
         if np.any(model.cam_sensorsize[number]) and np.any(model.cam_intrinsic[number, 2:]):
             facts.append("has its principal point off the middle of the picture")
-        said = " and ".join(facts)
-        return said and f"`camera` {self.name!r} {said}, which is drawn, but which a viewpoint does not say."
+        found = " and ".join(facts)
+        return found and f"`camera` {self.name!r} {found}, which is drawn, but which a viewpoint does not say."
 
     def fovy_deg(self, model: mujoco.MjModel) -> float:
         """Returns its vertical field of view in degrees.

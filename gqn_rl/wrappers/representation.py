@@ -71,7 +71,7 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts a new episode with an empty context."""
-        self._map.forget()
+        self._map.reset()
         return super().reset(seed=seed, options=options)
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:

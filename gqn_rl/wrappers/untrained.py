@@ -37,7 +37,7 @@ def untrained_encoder(
         seed: of the weights and of the states.
         env_kwargs: keyword arguments of the environment itself.
         entries: as for `random_encoder`.
-        views_per_scene: of the views that it is standardised on; with a single one all entries are told as they are.
+        views_per_scene: of the views that it is standardised on; with a single one all entries stay as they are.
         runtime: as for `load_encoder`.
     """
     size = random_encoder(network, seed).image_size

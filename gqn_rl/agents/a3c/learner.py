@@ -22,7 +22,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from gqn_rl.agents.a3c.advantages import n_step_advantages
 from gqn_rl.agents.a3c.batches import as_tensors, check_finite, flat_steps, stack_steps
 from gqn_rl.agents.a3c.env_source import make_vectorised
-from gqn_rl.agents.a3c.memory import empty_memory, forget, memory_of
+from gqn_rl.agents.a3c.memory import empty_memory, memory_of, without_ended
 from gqn_rl.agents.a3c.messages import Report, Settings
 from gqn_rl.agents.a3c.parameters import flatten
 from gqn_rl.agents.networks import RandomShift
@@ -46,7 +46,7 @@ def work(
     Before a unit's first update the next one is awaited: it says that the last report has been dealt with.
     """
     torch.distributions.Distribution.set_default_validate_args(False)  # a tenth of the time; observations are checked
-    warnings.filterwarnings("ignore", "TF32 acceleration")  # said by torch when oneDNN is switched
+    warnings.filterwarnings("ignore", "TF32 acceleration")  # torch warns of it when oneDNN is switched
     learner = Learner(cloudpickle.loads(settings), weights, theta, optimizer, seed)
     if state is not None:
         learner.restore(state)
@@ -109,7 +109,7 @@ class Learner:
         self.env.seed(seed)
         self.observation = self.env.reset()
         self.memory = empty_memory(self.policy, self.env.num_envs)
-        self._no_starts = torch.zeros(self.env.num_envs)  # of episodes: `forget` has emptied the memory already
+        self._no_starts = torch.zeros(self.env.num_envs)  # of episodes: `without_ended` has emptied the memory already
 
     def synchronise(self) -> None:
         """θ' ← θ."""
@@ -128,7 +128,7 @@ class Learner:
             targets = rewards + self.settings.gamma * self._values_at_time_limits(dones, infos)
             steps.append((actions, rewards, targets, dones))
             kept_infos.append([{key: info[key] for key in _KEPT_OF_INFOS if key in info} for info in infos])
-            self.memory = forget(self.memory, dones)
+            self.memory = without_ended(self.memory, dones)
         last_values = self._values(as_tensors(self.observation), self.memory)
         actions, rewards, targets, dones = (np.stack(part, axis=1) for part in zip(*steps, strict=True))
         return Rollout(

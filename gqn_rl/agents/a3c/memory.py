@@ -25,7 +25,7 @@ def memory_of(memory: RNNStates | None, index: int) -> RNNStates | None:
     return _each(memory, lambda part: part[:, index : index + 1])
 
 
-def forget(memory: RNNStates | None, ended: np.ndarray) -> RNNStates | None:
+def without_ended(memory: RNNStates | None, ended: np.ndarray) -> RNNStates | None:
     """Returns the memory without that of environments whose episode has ended, bool [N]."""
     if memory is None or not ended.any():
         return memory

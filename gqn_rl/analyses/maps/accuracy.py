@@ -64,7 +64,7 @@ def free_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def cell_accuracy(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Returns the share of cells told rightly, of each maze, float64 [N]."""
+    """Returns the share of cells that are right, of each maze, float64 [N]."""
     return (predicted == true).mean(axis=(1, 2))
 
 
