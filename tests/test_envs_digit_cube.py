@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from gqn_rl.analyses.cube_questions import DigitReader, ask
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.digit_cube import CORNERS, DigitCubeScene, pose_at
-from gqn_rl.envs.digit_cube_model import FACE_COLOURS, IMAGES_PER_DIGIT, TOP, digit_images
-from gqn_rl.findings.cube_questions import DigitReader, ask
+from gqn_rl.envs.digit_cube.model import FACE_COLOURS, IMAGES_PER_DIGIT, TOP, digit_images
+from gqn_rl.envs.digit_cube.scene import CORNERS, DigitCubeScene, pose_at
 
 
 @pytest.fixture(name="scene", scope="module")

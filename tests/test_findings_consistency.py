@@ -6,7 +6,7 @@ import torch
 
 from gqn_rl.analyses.consistency import ConsistencySettings, bounds, chance_agreement, row_of
 from gqn_rl.analyses.cube_questions import DigitReader, ask, cube_of
-from gqn_rl.envs.digit_cube import DigitCubeScene
+from gqn_rl.envs.digit_cube.scene import DigitCubeScene
 from gqn_rl.models import build_model
 from gqn_rl.views import prepare_images
 from tests.tiny_findings import make_scenes, rng

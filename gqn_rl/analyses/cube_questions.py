@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.svm import SVC
 
-from gqn_rl.envs.digit_cube import CORNERS, DigitCubeScene, pose_at
-from gqn_rl.envs.digit_cube_model import FACES
+from gqn_rl.envs.digit_cube.model import FACES
+from gqn_rl.envs.digit_cube.scene import CORNERS, DigitCubeScene, pose_at
 from gqn_rl.views import Views
 
 _AZIMUTHS_DEG = list(CORNERS.values())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed, _Described
-from gqn_rl.envs.digit_cube_model import (
+from gqn_rl.envs.digit_cube.model import (
     CUBE_SIDE_M,
     FACES,
     IMAGES_PER_DIGIT,
@@ -25,7 +25,7 @@ from gqn_rl.envs.digit_cube_model import (
     digit_images,
 )
 from gqn_rl.envs.scene import MujocoScene
-from gqn_rl.views import CameraPose
+from gqn_rl.poses import CameraPose
 
 AIM_W = (0.0, 0.0, 0.45 * CUBE_SIDE_M)
 RADIUS_M = 2.15
