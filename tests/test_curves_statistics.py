@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gqn_rl.statistics import (
-    bootstrap,
-    estimate,
-    first_crossing,
-    iqm,
-    mean_height,
-    on_common_grid,
-    percentile_interval,
-)
+from gqn_rl.curves.lines import first_crossing, mean_height, on_common_grid
+from gqn_rl.statistics import bootstrap, estimate, iqm, percentile_interval
 
 
 @pytest.mark.parametrize(
