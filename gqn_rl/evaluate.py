@@ -142,17 +142,6 @@ def random_return(envs: VecEnv, num_episodes: int, seed: int) -> float:
     return run_episodes(RandomAgent(envs.action_space, seed), envs, num_episodes, seed).mean_return
 
 
-def normalised_score(returns: Any, random_return: float, oracle_return: float) -> Any:
-    """Returns 100 · (return − random) / (oracle − random).
-
-    >>> normalised_score(15.0, random_return=10.0, oracle_return=20.0)
-    50.0
-    """
-    if oracle_return == random_return:
-        raise ValueError(f"`oracle_return` must differ from `random_return`, got {oracle_return} for both.")
-    return 100.0 * (returns - random_return) / (oracle_return - random_return)
-
-
 def action_repeat(envs: VecEnv) -> int:
     """Returns the physics steps per action that the environments declare, 1 when they declare none."""
     for name in ("action_repeat", "frame_skip"):

@@ -27,8 +27,6 @@ STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)
 """Blocks, kernel, stride, expansion and channels of each stage up to a sixteenth of the picture's size."""
 PLACES = 4
 SCALE = 2
-NUM_PICTURES = 1_281_167
-"""Labelled photographs that it was trained on (ImageNet, 2012)."""
 _SMALLEST_STD = 1e-6
 
 

@@ -67,21 +67,6 @@ class Every:
         return step % self.num_steps == 0 if self.num_steps else False
 
 
-class Until:
-    """A clock that is true before step `num_steps`, and always when that is None.
-
-    >>> [step for step in range(5) if Until(3)(step)]
-    [0, 1, 2]
-    """
-
-    def __init__(self, num_steps: int | None):
-        self.num_steps = num_steps
-
-    def __call__(self, step: int) -> bool:
-        """Tells whether `step` is still before the end."""
-        return self.num_steps is None or step < self.num_steps
-
-
 class RunLog:
     """Appends rows of named scalars to `folder/name.csv` and to TensorBoard events in `folder/tensorboard`.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gqn_rl.envs import make_scene
-from gqn_rl.envs.shepard_metzler.objects import STEPS, centred, chirality, draw_walk, reach
+from gqn_rl.envs.shepard_metzler.objects import STEPS, centred, chirality, draw_walk
 from gqn_rl.envs.shepard_metzler.scene import CAMERA_DISTANCE_M, PART_COLOURS, PART_SIDE_M, ShepardMetzlerScene
 from tests.projection import nearest_colour, pixel, project
 
@@ -78,7 +78,8 @@ def test_every_object_is_whole_in_the_picture_from_everywhere(scene):
     """The ball around a straight object, the longest, touches no edge; all corners of 60 objects are in the picture."""
     half = np.deg2rad(scene.fovy_deg / 2)
     straight = np.arange(scene.parts)[:, None] * STEPS[0]
-    assert reach(straight) * PART_SIDE_M[scene.parts] < CAMERA_DISTANCE_M * np.sin(half)
+    farthest = np.linalg.norm(np.abs(centred(straight)) + 0.5, axis=1).max()  # corner of a cube, in sides
+    assert farthest * PART_SIDE_M[scene.parts] < CAMERA_DISTANCE_M * np.sin(half)
     rng, corners = np.random.default_rng(4), np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
     for _ in range(60):
         scene.sample(rng)

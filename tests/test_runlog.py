@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.runlog import Every, RunLog, Until, write_atomic
+from gqn_rl.runlog import Every, RunLog, write_atomic
 
 
 def test_row_is_on_disk_as_soon_as_log_returns(tmp_path):
@@ -92,10 +92,9 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert (tmp_path / "a").read_text() == "old"
 
 
-def test_clocks_without_a_number_never_strike_and_never_end():
-    """`Every(None)` and `Every(0)` are silent, `Until(None)` is endless."""
+def test_clocks_without_a_number_never_strike():
+    """`Every(None)` and `Every(0)` are silent."""
     assert not any(Every(nothing)(step) for nothing in (None, 0) for step in range(5))
-    assert Until(None)(10**12)
 
 
 def test_a_fifo_in_place_of_rows_is_refused_at_once(tmp_path):

@@ -80,11 +80,6 @@ def restore_newest(folder: Path, model: BaseAlgorithm, *, trust_zip: bool = Fals
     return float(snapshot.facts["wall_clock_s"])
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Tells whether there is a checkpoint to continue from, of this version or an earlier one."""
-    return any(True for _ in _checkpoints(folder)) or (folder / OLD_CHECKPOINT).exists()
-
-
 def last_checkpoint_step(folder: Path) -> int:
     """Returns the environment step of the newest checkpoint, -1 when there is none."""
     return max((step for step, _ in _checkpoints(folder)), default=-1)

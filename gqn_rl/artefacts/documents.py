@@ -91,16 +91,6 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
-    """True or false."""
-
-    def check(self, value: Any, entry: str) -> None:
-        """See `Schema.check`."""
-        if not isinstance(value, bool):
-            raise Mismatch(entry, "true or false", value)
-
-
-@dataclasses.dataclass(frozen=True)
 class Anything:
     """Whatever JSON can hold."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +14,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
-_NAME = re.compile(r"[^\W_][\w.+-]*")
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -48,23 +46,6 @@ def read_bytes(path: str | Path) -> bytes:
     """Returns the content of a regular file; raises as `open_regular` does."""
     with open_regular(path) as file:
         return file.read()
-
-
-def check_name(name: object, what: str) -> str:
-    """Returns a name out of a file after making sure that it can only be a name within a folder.
-
-    Args:
-        name: what the file holds.
-        what: how to call it in the error, with the file's path.
-
-    Raises:
-        ValueError: it is empty, begins with a dot, or holds anything but letters, digits, `_`, `-`, `+` and `.`.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 100:
-        raise ValueError(
-            f"{what} must be a name of at most 100 letters, digits, `_`, `-`, `+` and `.`, got {shown(name)}."
-        )
-    return name
 
 
 def shown(value: object, width: int = 60) -> str:

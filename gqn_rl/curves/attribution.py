@@ -16,9 +16,6 @@ from gqn_rl.curves.cells import show
 from gqn_rl.curves.comparison import Comparison
 from gqn_rl.statistics import Estimate, estimate, iqm
 
-LADDER = ("random_encoder", "autoencoder", "gqn_views", "gqn", "supervised")
-"""Untrained, one view redrawn, other views predicted, latents too, and the ceiling."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Rung:

@@ -88,10 +88,6 @@ class Comparison:
             return returns
         return 100 * (returns - self.random_return) / (self.oracle_return - self.random_return)
 
-    def final_scores(self, runs: list[Run]) -> np.ndarray:
-        """Returns each run's final score, float64 [n]."""
-        return self.score(np.array([final_value(run.returns) for run in runs]))
-
     def final_sample(self, runs: list[Run]) -> Stratum:
         """Returns each run's final score as what intervals are drawn from."""
         return self._sample(runs, [run.episodes[-NUM_FINAL_EVALUATIONS:].mean(axis=0) for run in runs])

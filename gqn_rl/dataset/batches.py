@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
 from gqn_rl.dataset.multiview import MultiViewDataset
 from gqn_rl.dataset.shards import SPLITS
@@ -21,7 +20,7 @@ BATCH_STREAM = len(SPLITS)
 
 
 class Batch(NamedTuple):
-    """B scenes, each with M context views, Q query views and its true state, as NumPy arrays or torch tensors.
+    """B scenes, each with M context views, Q query views and its true state, as NumPy arrays.
 
     Attributes:
         context: Views [B, M, ...].
@@ -32,11 +31,6 @@ class Batch(NamedTuple):
     context: Views
     query: Views
     state: Any
-
-    def to_torch(self, device: torch.device | str = "cpu") -> Batch:
-        """Returns the same batch as tensors on `device`."""
-        state = torch.as_tensor(self.state).to(device)
-        return Batch(self.context.to_torch(device), self.query.to_torch(device), state)
 
 
 def draw_batch(

@@ -30,11 +30,6 @@ def centred(walk: np.ndarray) -> np.ndarray:
     return walk - walk.mean(axis=0)
 
 
-def reach(walk: np.ndarray) -> float:
-    """Returns the largest distance of a cube's corner from the object's middle, in units of a cube's side."""
-    return float(np.linalg.norm(np.abs(centred(walk)) + 0.5, axis=1).max())
-
-
 def chirality(walk: np.ndarray) -> int:
     """Counts an object's right-handed turns minus its left-handed ones.
 
