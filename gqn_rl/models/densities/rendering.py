@@ -77,7 +77,7 @@ class Renderer(nn.Module):
         h = self.first(code, v).contiguous(memory_format=torch.channels_last)
         cell, hidden_sum = torch.zeros_like(h), h
         for _ in range(self.steps):
-            h, cell = self.lstm(inputs, h, cell)
+            h, cell = self.lstm(inputs, [], h, cell)
             hidden_sum = hidden_sum + h
         pictures = self.canvas.render(hidden_sum).unflatten(0, (batch, num_queries))
         return pictures if c.residual is None else pictures + c.residual
