@@ -9,18 +9,12 @@ from torch import nn
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.uncertainty import bayesian_surprise, predicted_information_gain
 from gqn_rl.views import Views
-from tests.flat_settings import build_model
-
-SIZES = {
-    "image_size": 16, "encoder": "pyramid", "r_channels": 8, "num_steps": 2, "hidden_channels": 8,
-    "latent_channels": 2, "canvas_channels": 4, "kernel_size": 3, "downsample": 4,
-}  # fmt: skip
+from tests.helpers.models import tiny_gqn
 
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    return build_model("gqn", **SIZES).eval()
+    return tiny_gqn(hidden_channels=8, downsample=4).eval()
 
 
 def views(batch, num_views, seed=0):

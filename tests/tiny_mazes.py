@@ -9,15 +9,11 @@ from gqn_rl.analyses.maps.mazes import EncodedMazes
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene
 from gqn_rl.models.map_decoder import MapDecoder, MapDecoderConfig
-from tests.flat_settings import build_model, flat_config
+from tests.flat_settings import flat_config
+from tests.helpers import models
 
 CELLS, IMAGE_SIZE, VIEWS = 5, 32, 6
 SCENE = {"cells": CELLS, "image_size": IMAGE_SIZE}
-GQN_SIZES = {
-    "name": "gqn", "image_size": IMAGE_SIZE, "encoder": "pyramid", "r_channels": 8, "num_steps": 2,
-    "shared_cores": True, "hidden_channels": 8, "latent_channels": 2, "canvas_channels": 4, "kernel_size": 3,
-    "downsample": 8,
-}  # fmt: skip
 DECODER_SIZES = {
     "num_steps": 2, "hidden_channels": 8, "latent_channels": 2, "canvas_channels": 4, "downsample": 4,
     "ray_wavelengths_m": [6.0, 3.0],
@@ -33,8 +29,8 @@ def make_maze_data(root):
 
 
 def tiny_gqn(**changes):
-    torch.manual_seed(0)
-    return build_model(**(GQN_SIZES | changes)).eval()
+    sizes = {"image_size": IMAGE_SIZE, "shared_cores": True, "hidden_channels": 8, "downsample": 8}
+    return models.tiny_gqn(**(sizes | changes)).eval()
 
 
 def tiny_decoder(r_channels=8, image_size=IMAGE_SIZE):

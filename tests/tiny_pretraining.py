@@ -2,26 +2,14 @@
 
 import functools
 
-import torch
-
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.pretrain.settings import TrainSettings
 from tests.fake_scene import FakeScene
-from tests.flat_settings import build_model
+from tests.helpers.models import IMAGE_SIZE, TINY_GQN, tiny_gqn
 
-IMAGE_SIZE = 16
-SIZES = {
-    "name": "gqn",
-    "image_size": IMAGE_SIZE,
-    "encoder": "pyramid",
-    "r_channels": 8,
-    "num_steps": 2,
-    "shared_cores": True,
-    "hidden_channels": 4,
-    "latent_channels": 2,
-    "canvas_channels": 4,
-    "kernel_size": 3,
-}
+__all__ = ["IMAGE_SIZE", "SIZES", "make_data", "tiny_model", "tiny_settings"]
+
+SIZES = {"name": "gqn", **TINY_GQN, "shared_cores": True}
 
 
 def make_data(root):
@@ -33,8 +21,7 @@ def make_data(root):
 
 def tiny_model(seed=0, **changes):
     """Builds a GQN of some thousand weights."""
-    torch.manual_seed(seed)
-    return build_model(**(SIZES | changes))
+    return tiny_gqn(seed, **({"shared_cores": True} | changes))
 
 
 def tiny_settings(**changes):
