@@ -1,8 +1,9 @@
 """Golden outputs: pictures and weights made by arithmetic, and the files that format 1 made of them.
 
 What is kept (`tests/data/goldens.json`) are the shape, a digest of all bytes and some values of every output. They
-were recorded with the code that wrote format 1. On a processor and a torch like those of the recording, outputs must be
-equal to the last bit, with one thread; on another, the values must agree to `TOLERANCE`.
+were recorded with the code that wrote format 1, and again (`python -m tests.test_goldens`) for the changes that are
+named in the history of that file. On a processor and a torch like those of the recording, outputs must be equal to the
+last bit, with one thread; on another, the values must agree to `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from gqn_rl.views import CameraPose, Views
 
 FOLDER = pathlib.Path(__file__).parent / "data"
+SHIPPED = FOLDER.parents[1] / "gqn_rl/pretrained"
 NUM_PICTURES, NUM_VALUES = 8, 12
 TOLERANCE = 2e-4
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -99,6 +102,34 @@ def fresh_weights(name: str) -> dict[str, torch.Tensor]:
     return {"weights": torch.cat([weight.detach().flatten() for weight in model.parameters()])}
 
 
+def answers_of_files(folder: pathlib.Path) -> dict[str, dict[str, torch.Tensor | np.ndarray]]:
+    """Asks both shipped encoders and a file of every kind that format 1 has."""
+    found = {name: answers_of_encoder(golden.SHIPPED / f"{name}.safetensors") for name in SHIPPED}
+    for name in golden.MODELS:
+        path = golden.write_format_1(folder / f"{name}.safetensors", name)
+        found[name] = answers_of_map_decoder(path) if name in MAP_DECODERS else answers_of_encoder(path)
+    return found
+
+
+def record() -> None:
+    """Writes the present answers into `goldens.json`, and prints how far the values there are from those before."""
+    torch.set_num_threads(1)
+    path = golden.FOLDER / "goldens.json"
+    recorded = json.loads(path.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        found = answers_of_files(pathlib.Path(folder))
+    for name, answers in found.items():
+        summaries = {key: golden.summary(value) for key, value in answers.items()}
+        for key, now in summaries.items():
+            moved = np.abs(np.subtract(now["values"], recorded["answers"][name][key]["values"])).max()
+            print(f"{name:18} {key:28} {moved:.1e}")
+        recorded["answers"][name] = summaries
+    text = json.dumps(recorded | {"fingerprint": golden.fingerprint()}, indent=1)
+    path.write_text(
+        re.sub(r"\[[^\[\]]*\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+    )
+
+
 def check(name: str, answers: dict[str, torch.Tensor | np.ndarray]) -> None:
     """Compares answers with those recorded: all bytes on a machine like the recording's, some values elsewhere."""
     recorded = json.loads((golden.FOLDER / "goldens.json").read_text())
@@ -125,8 +156,7 @@ def one_thread():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_encoders_answer_as_they_did(name):
     """ψ, what an agent gets, predictions and KL of eight pictures are those of the recording."""
-    path = golden.FOLDER.parents[1] / f"gqn_rl/pretrained/{name}.safetensors"
-    check(name, answers_of_encoder(path))
+    check(name, answers_of_encoder(golden.SHIPPED / f"{name}.safetensors"))
 
 
 @pytest.mark.parametrize("name", SCENE_MODELS)
@@ -160,3 +190,7 @@ def test_a_manifest_of_today_says_what_a_model_must_know():
     manifest = json.loads((golden.FOLDER / "manifest_1.json").read_text())
     assert manifest["scene"] == "jaco" and manifest["scene_facts"]["fovy_deg"] == 45.0
     assert manifest["image_size"] == 16 and manifest["views_per_scene"] == 2
+
+
+if __name__ == "__main__":
+    record()

@@ -37,6 +37,16 @@ def test_sample_uses_the_standard_deviation():
     assert gaussian.sample(torch.full((1, 1, 1, 1), 2.0)).item() == pytest.approx(7.0)
 
 
+def test_what_a_seed_draws_does_not_depend_on_memory_order():
+    """Each element gets the same noise whether channels or rows lie side by side in memory."""
+    drawn = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        mean = torch.zeros(2, 3, 4, 4).contiguous(memory_format=order)
+        drawn.append(Gaussian(mean, torch.zeros(2, 3, 4, 4)).sample())
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.parametrize(("kernel_size", "map_size"), [(3, 8), (5, 8), (5, 16), (5, 5), (5, 3), (3, 1), (1, 4)])
 def test_constant_map_convolution_is_the_convolution_of_the_broadcast_vector(kernel_size, map_size):
     """Computing only the k×k different outputs changes nothing, borders included."""

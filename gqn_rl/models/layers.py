@@ -27,8 +27,11 @@ class Gaussian(NamedTuple):
     log_std: Tensor
 
     def sample(self, noise: Tensor | None = None) -> Tensor:
-        """Draws by reparameterisation; `noise` is standard normal of the mean's shape, drawn here when not given."""
-        noise = torch.randn_like(self.mean) if noise is None else noise
+        """Draws by reparameterisation; `noise` is standard normal of the mean's shape, drawn here when not given.
+
+        What a seed draws does not depend on the memory order of `mean`, as it would with `randn_like`.
+        """
+        noise = torch.randn(self.mean.shape, device=self.mean.device) if noise is None else noise
         return self.mean + self.log_std.exp() * noise
 
 
