@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import distributions, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gqn_rl.models import SceneFacts
 from gqn_rl.models import build_model as build_nested
@@ -136,6 +137,35 @@ def test_loss_and_gradients_are_those_of_the_plain_equations(encoder, shared, hi
     torch.testing.assert_close(loss, plain, rtol=1e-5, atol=0)
     for ours, theirs in zip(gradients(model, loss), gradients(model, plain), strict=True):
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+class Convolutions(TorchDispatchMode):
+    """Collects strides of all maps that are convolved, of more than one channel and cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.convolution.default and min(args[0].shape[1:]) > 1:
+            self.maps.append((tuple(args[0].shape), args[0].stride()))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("scenes", "queries"), [(1, 1), (1, 2), (3, 1), (2, 2)])
+@pytest.mark.parametrize("encoder", ["tower", "gated", "points"])
+def test_channels_stay_last_in_memory_through_all_steps(encoder, scenes, queries):
+    """Every convolution gets maps with channels last, of a single picture too: nothing is copied to another order."""
+    model = small_model(encoder=encoder, r_channels=200, fovy_deg=50.0, ray_depths_m=[0.8, 3.0])
+    model.to(memory_format=torch.channels_last)
+    context, query = random_views(scenes, 2), random_views(scenes, queries, seed=1)
+    with torch.no_grad(), Convolutions() as seen:
+        model.bound(context, query, sigma=0.7)
+        model.predict(context, query.viewpoints)
+    for (_, channels, height, width), strides in seen.maps:
+        vector = strides[2:] == (0, 0)  # a vector as a map, without a copy
+        assert vector or strides == (channels * height * width, 1, channels * width, channels)
+    assert len(seen.maps) > 6 * model.density.num_steps
 
 
 @pytest.mark.parametrize(("shared", "steps"), list(itertools.product((True, False), (1, 2))))

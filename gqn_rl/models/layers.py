@@ -233,6 +233,14 @@ def strided_trunk(image_size: int, features: int) -> nn.Sequential:
     )
 
 
+def flatten_queries(maps: Tensor) -> Tensor:
+    """Returns pictures or maps [B, Q, C, h, w] as [B Q, C, h, w], channels last in memory.
+
+    Merged behind the channels: of a single map, `maps.flatten(0, 1)` makes strides that no layer takes for that order.
+    """
+    return maps.movedim(2, -1).flatten(0, 1).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
+
+
 def pictures_of(views: Views) -> Tensor:
     """Returns the pictures of views [B, Q, ...] as float [B Q, 3, H, W] in [0, 1]."""
     return prepare_images(views.images.flatten(0, 1)).contiguous(memory_format=torch.channels_last)

@@ -67,8 +67,10 @@ class Conditioning(nn.Module):
         if self.from_r is None or self.from_viewpoint is None or r is None:
             return v.new_zeros(len(v), self.channels, 1, 1)
         r = r if r.ndim == 2 else fit_map(r, self.map_size)
-        share_of_r = self.from_r(r)
-        return share_of_r.repeat_interleave(len(v) // len(r), dim=0) + self.from_viewpoint(v)
+        share_of_r, share_of_v = self.from_r(r), self.from_viewpoint(v)
+        if len(r) == len(v):
+            return share_of_v + share_of_r
+        return (share_of_v.unflatten(0, (len(r), -1)) + share_of_r[:, None]).flatten(0, 1)  # keeps the memory order
 
 
 class StandardPrior(nn.Module):

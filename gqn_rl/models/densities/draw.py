@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gqn_rl.models.densities.steps import DrawConfig, Drawing, Recurrence, Seen
-from gqn_rl.models.layers import Gaussian
+from gqn_rl.models.layers import Gaussian, flatten_queries
 from gqn_rl.models.likelihood import gaussian_bound
 from gqn_rl.models.protocols import Bound, Condition
 from gqn_rl.models.registry import register_density
@@ -63,9 +63,10 @@ class Draw(Recurrence):
 
     def infer(self, c: Condition, x: Tensor, noise: Tensor | None = None) -> Drawing:
         """Draws with latents from the posterior and measures how far it is from the prior; N = B Q queries."""
-        pictures = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return self.infer_steps(
-            _seen(c), pictures, lambda posterior, step: posterior.sample(None if noise is None else noise[step])
+            _seen(c),
+            flatten_queries(x),
+            lambda posterior, step: posterior.sample(None if noise is None else noise[step]),
         )
 
     def generate(self, c: Condition, sample: bool = True, noise: Tensor | None = None) -> Drawing:
@@ -79,7 +80,10 @@ class Draw(Recurrence):
 
 def _seen(c: Condition) -> Seen:
     """Returns a condition with its queries in one axis, as the cores take them."""
-    return Seen(None if c.constant is None else c.constant.flatten(0, 1), c.viewpoints.flatten(0, 1))
+    r = c.constant
+    if r is not None:
+        r = r.flatten(0, 1) if r.ndim == 3 else flatten_queries(r)
+    return Seen(r, c.viewpoints.flatten(0, 1))
 
 
 def _pictures(drawing: Drawing, c: Condition) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gqn_rl.models.config import SceneFacts
-from gqn_rl.models.layers import Gaussian
+from gqn_rl.models.layers import Gaussian, flatten_queries
 from gqn_rl.models.protocols import Condition, ConditionShape, PictureCode, Representation
 from gqn_rl.models.registry import register_representation
 
@@ -70,7 +70,7 @@ class Code(Representation):
             sample: draw a view of the context and a code of its posterior; else decode the mean of all K codes.
         """
         (batch, num_views), source = pictures.shape[:2], self._source[0]
-        posterior = source.posterior(pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        posterior = source.posterior(flatten_queries(pictures))
         q = Gaussian(*(part.unflatten(0, (batch, num_views)) for part in posterior))  # [B, K, D]
         if sample:
             drawn = torch.randint(num_views, (batch, num_queries, 1), device=q.mean.device)
@@ -81,7 +81,7 @@ class Code(Representation):
 
     def redraw_mean(self, pictures: Tensor) -> Tensor:
         """Redraws each of the pictures [B, Q, 3, H, W] from its own posterior's mean: an auto-encoder without noise."""
-        code = self._source[0].posterior(pictures.flatten(0, 1).contiguous(memory_format=torch.channels_last)).mean
+        code = self._source[0].posterior(flatten_queries(pictures)).mean
         return self._source[0].decode(code).unflatten(0, pictures.shape[:2])
 
 

@@ -21,8 +21,8 @@ from gqn_rl.models.registry import register_representation
 
 def broadcast(viewpoints: Tensor, maps: Tensor) -> Tensor:
     """Appends viewpoints [N, V], repeated over the picture, to maps [N, C, h, w]: [N, C + V, h, w]."""
-    height, width = maps.shape[-2:]
-    return torch.cat([maps, viewpoints[:, :, None, None].to(maps.dtype).expand(-1, -1, height, width)], dim=1)
+    repeated = viewpoints[:, :, None, None].to(maps.dtype).expand(-1, -1, *maps.shape[-2:])
+    return torch.cat([maps, repeated], dim=1).contiguous(memory_format=torch.channels_last)
 
 
 class Pyramid(nn.Module):
