@@ -22,6 +22,7 @@ SMALL = {
     "algebra": ["num_triples=11", "num_views=2", "num_queries=1", "figure_triples=3"],
     "composition": ["num_scenes=6"],
     "consistency": ["num_scenes=12", "num_training=40", "figure_scenes=3"],
+    "localisation": ["num_scenes=4", "calibration_scenes=2", "num_cameras=12", "proposals=4", "rounds=1"],
     "probes": ["num_scenes=12"],
     "surprise": ["num_scenes=6"],
     "tsne": ["num_scenes=8", "figure_scenes=6"],
@@ -32,6 +33,7 @@ FIGURES = {
     "algebra": ["algebra.png", "algebra_accuracy.png"],
     "composition": ["composition.png", "composition_curves.png"],
     "consistency": ["consistency.png"],
+    "localisation": ["localisation.png"],
     "probes": ["probes.png"],
     "surprise": ["surprise.png"],
     "tsne": ["tsne.png"],
@@ -41,6 +43,7 @@ FIGURES = {
 ROWS = {
     "composition": 6,
     "consistency": 3,
+    "localisation": 3,
     "surprise": 4,
     "tsne": 8,
     "turntable": 18,
@@ -124,7 +127,7 @@ def test_a_vae_synthesises_but_does_no_algebra(home, capsys):
     """What needs only `predict` works on any model; what draws out of r says that it needs a GQN."""
     analyse(home, "view_synthesis", encoder="vae", out=home / "vae_synthesis")
     analyse(home, "turntable", encoder="vae", out=home / "vae_turntable")
-    for what in ("algebra", "composition", "consistency", "surprise"):
+    for what in ("algebra", "composition", "consistency", "localisation", "surprise"):
         with pytest.raises(
             ValueError, match=f"`what={what}` draws pictures out of r: `encoder` must be a GQN, got VAE"
         ):
