@@ -55,7 +55,7 @@ def draw_maps(path: pathlib.Path, cameras: np.ndarray, scenes: Sequence[Mapped])
             panel.tick_params(labelsize=6)
             panel.set_title(f"{count} view{'s' * (count > 1)}" if row == 0 else "", fontsize=9)
         panels[0].set_title("picture" if row == 0 else "", fontsize=9)
-    write_small_figure(figure, path)
+    write_small_figure(path, figure)
 
 
 def _arrow(panel: Axes, pose: CameraPose, colour: str) -> None:
