@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:
-    from gqn_rl.models.localisation import localise
+    from gqn_rl.localisation import localise
     from gqn_rl.representation import load_encoder
     from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper
 
@@ -20,7 +20,7 @@ _HOME_OF = {
     "CameraObservation": "wrappers",
     "GQNObservationWrapper": "wrappers",
     "load_encoder": "representation",
-    "localise": "models.localisation",
+    "localise": "localisation",
 }
 
 gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco.reach:JacoReachEnv")

@@ -16,7 +16,7 @@ from gqn_rl.analyses.localisation import (
 )
 from gqn_rl.poses import CameraPose
 from gqn_rl.views import Views
-from tests.test_models_localisation import SIZE, Lighthouse, cameras, picture_at
+from tests.test_localisation import SIZE, Lighthouse, cameras, picture_at
 from tests.tiny_findings import make_scenes, rng
 
 SETTINGS = LocalisationFindingSettings(rounds=8, proposals=40)

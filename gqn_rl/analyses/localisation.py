@@ -17,7 +17,7 @@ import torch
 from gqn_rl.analyses.common import Subject, mean_over_scenes, need_views, seed_torch, view_counts
 from gqn_rl.analyses.localisation_maps import Mapped, draw_maps
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.models.localisation import LocalisationSettings, localise, log_likelihoods, softmax
+from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods, softmax
 from gqn_rl.poses import CameraPose
 from gqn_rl.progress import tqdm
 from gqn_rl.views import Views

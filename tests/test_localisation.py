@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import gqn_rl
+from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods, softmax
 from gqn_rl.models import SceneFacts, SceneModelConfig, build_model
 from gqn_rl.models.likelihood import gaussian_nll
-from gqn_rl.models.localisation import LocalisationSettings, localise, log_likelihoods, softmax
 from gqn_rl.models.protocols import Condition
 from gqn_rl.poses import CameraPose
 from gqn_rl.views import Views, restore_images
