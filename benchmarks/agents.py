@@ -42,7 +42,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from benchmarks.training import settings_of as given_settings
 from gqn_rl import load_encoder
-from gqn_rl.agents.speed import choose_threads
+from gqn_rl.agents.speed import choose_threads, fast_matmul
 from gqn_rl.agents.training import arguments_of, new_ppo
 from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco.reach import JacoReachEnv
@@ -94,6 +94,7 @@ def rival(name: str) -> PPO:
     return PPO(**arguments_of(settings, envs.observation_space) | {"policy": "CnnPolicy", "env": envs, "seed": 0})
 
 
+@fast_matmul()
 def stepper(name: str, cores: int) -> tuple[Callable[[int], object], VecEnv, int]:
     """Returns what takes so many environment steps, the environments, and the steps of an update."""
     if name in RIVALS:
@@ -127,6 +128,7 @@ def time_one(name: str, cores: int, updates: int) -> dict[str, float]:
     return {"steps_per_s": updates * num_steps / wall, "cpu_ms": 1e3 * processor / (updates * num_steps)}
 
 
+@fast_matmul()
 def breakdown() -> dict[str, float]:
     """Returns each part's share of a step of PPO on r, in one process on one core."""
     model = new_ppo(our_envs("gqn", 1), settings_of("gqn")[1], seed=0)

@@ -21,6 +21,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from gqn_rl.agents.speed import fast_matmul
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.evaluate import run_episodes
 from gqn_rl.wrappers import make_vec_env
@@ -69,6 +70,7 @@ class Distracted(VecEnvWrapper):
         return self.see(states, self.distractors), rewards, dones, infos
 
 
+@fast_matmul()
 def returns(count: int, **changes: Any) -> list[float]:
     """Trains with `count` distractors and changed settings; returns the mean returns of the evaluations."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):

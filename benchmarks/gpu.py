@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training import machine, settings_of, torch_gqn, write
 from gqn_rl import load_encoder
+from gqn_rl.agents.speed import fast_matmul
 from gqn_rl.agents.training import new_ppo
 from gqn_rl.dataset import Batch
 from gqn_rl.devices import pick_device
@@ -150,6 +151,7 @@ def encoding(args: dict[str, Any]) -> Rows:
     return rows
 
 
+@fast_matmul()
 def agents(args: dict[str, Any]) -> Rows:
     """Trains PPO on r of the shipped encoder, whose pictures are drawn by workers and encoded on the card."""
     with initialize_config_module("gqn_rl.configs", version_base="1.3"):

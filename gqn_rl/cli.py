@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,7 @@ from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException, ValidationError
 
 import gqn_rl
+from gqn_rl.artefacts.files import read_bytes
 from gqn_rl.command_words import (
     QUOTING,
     check_types,
@@ -154,9 +155,7 @@ def refuse_other_settings(folder: str | Path, cfg: DictConfig, may_change: Seque
     file = Path(folder) / "config.yaml"
     if not file.is_file():
         return
-    earlier = OmegaConf.load(file)
-    if not isinstance(earlier, DictConfig):
-        raise ValueError(f"`{file}` must hold settings; restore it, or give another `run_dir`.")
+    earlier = _read_settings(file)
     found = [
         f"{key}={old} (now {OmegaConf.select(cfg, key)})"
         for key, old in _leaves(earlier)
@@ -169,11 +168,22 @@ def refuse_other_settings(folder: str | Path, cfg: DictConfig, may_change: Seque
         )
 
 
-def _leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _read_settings(file: Path) -> dict[Any, Any]:
+    """Reads the settings of a run as they are written, without following references between them."""
+    try:
+        settings = OmegaConf.to_container(OmegaConf.create(read_bytes(file).decode("utf-8")), resolve=False)
+    except Exception:  # whatever a YAML parser makes of a damaged file
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"`{file}` must hold settings; restore it, or give another `run_dir`.")
+    return settings
+
+
+def _leaves(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every setting that is not a group of settings, with its full name."""
-    for key, value in cfg.items():
+    for key, value in settings.items():
         name = prefix + str(key)
-        if isinstance(value, DictConfig):
+        if isinstance(value, dict):
             yield from _leaves(value, f"{name}.")
         else:
             yield name, value
@@ -257,11 +267,27 @@ def errors_as_sentences() -> Iterator[None]:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
-    """Ends the process at an error, or in a multirun this job alone."""
-    if not is_multirun():
-        with errors_as_sentences():
-            yield
-        return
+    """Ends the process at an error, or in a multirun this job alone.
+
+    Hydra's variable is put away meanwhile: commands that the job starts would show tracebacks.
+    """
+    with _without_hydras_variable(), _failure_noted() if is_multirun() else errors_as_sentences():
+        yield
+
+
+@contextmanager
+def _without_hydras_variable() -> Iterator[None]:
+    value = os.environ.pop(TRACEBACK_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[TRACEBACK_VARIABLE] = value
+
+
+@contextmanager
+def _failure_noted() -> Iterator[None]:
+    """Notes the error of a multirun's job, so that the others go on."""
     try:
         yield
     except Exception as error:  # Ctrl-C ends all jobs

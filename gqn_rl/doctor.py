@@ -28,6 +28,8 @@ SLOW_FRAMES_PER_S = 200.0
 """Below this, at 64×64, something is wrong even for rendering on a CPU (3 000 are usual on a free core)."""
 LITTLE_DISK_GB = 10.0
 """A data set of 20 000 scenes with their checkpoints takes about half of this."""
+TRIAL_LIMIT_S = 600.0
+"""Of a process that is started for a trial: far more than a busy machine takes to import torch."""
 TIMING_S = 1.0
 """How long frames are rendered for a figure."""
 
@@ -113,7 +115,9 @@ def check_triton() -> Iterator[Finding]:
     if importlib.util.find_spec("triton") is None:
         yield Finding("triton", "not installed, torch.compile on a GPU needs it")
         return
-    ended = subprocess.run([sys.executable, "-c", _DRAW_THEN_TRITON], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", _DRAW_THEN_TRITON], capture_output=True, text=True, timeout=TRIAL_LIMIT_S
+    )
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or [f"status {ended.returncode}"])[-1]
         raise RuntimeError(last if ended.returncode > 0 else f"ended by signal {-ended.returncode}")

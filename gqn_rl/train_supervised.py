@@ -8,21 +8,41 @@ python -m gqn_rl.train_agent repr=supervised encoder=runs/supervised/jaco_gqn_po
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gqn_rl.cli import command, write_run_header
+from gqn_rl.cli import command, refuse_other_settings, write_run_header
 from gqn_rl.envs import make_scene
+from gqn_rl.locks import sole_writer
 from gqn_rl.models import build_model
+from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.data import make_when_missing, open_splits, scene_of
 from gqn_rl.pretrain.supervised import SupervisedSettings, train_supervised
+
+MAY_CHANGE = (
+    *("supervised.total_steps", "supervised.eval_every", "supervised.checkpoint_every"),
+    *("data.num_workers", "threads", "overwrite", "run_dir"),
+)
+"""Settings that decide when a run ends and what it writes, not what it learns."""
 
 
 @command("train_supervised")
 def main(cfg: DictConfig) -> None:
     """Makes the data that are missing, trains, and says how near the positions are."""
+    with sole_writer(cfg.run_dir):
+        if cfg.overwrite:
+            resume.delete_run(Path(cfg.run_dir))
+        else:
+            refuse_other_settings(cfg.run_dir, cfg, MAY_CHANGE)
+        resume.refuse_rows(Path(cfg.run_dir), cfg.supervised.checkpoint_every)
+        train_in(cfg)
+
+
+def train_in(cfg: DictConfig) -> None:
+    """Trains in a folder that nobody else writes to."""
     env: Any = OmegaConf.to_container(cfg.env, resolve=True)
     entries = tuple(cfg.supervised.entries)
     settings = SupervisedSettings(**{**cfg.supervised, "entries": entries}, seed=cfg.seed)

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 
-from gqn_rl.agents.speed import Choices, choose_matmul, choose_threads, speed_up
+from gqn_rl.agents.speed import Choices, choose_threads, fast_matmul, speed_up
 from gqn_rl.views import IMAGE
 from tests.tiny_envs import Echo
 
@@ -76,11 +76,13 @@ def test_other_actions_keep_sb3s_distribution(space):
 
 
 def test_matrices_are_multiplied_in_float32():
-    """Whichever library multiplies: bfloat16 would err a hundred times as much."""
-    choose_matmul()
+    """Whichever library multiplies: bfloat16 would err a hundred times as much; afterwards torch is as it was."""
+    before = torch.backends.mkldnn.matmul.fp32_precision
     one, other = torch.randn(2, 100, 300, generator=torch.Generator().manual_seed(2)).unbind()
     exact = one.double() @ other.double().T
-    assert (one @ other.T - exact).abs().max() < 1e-5 * exact.abs().max()
+    with fast_matmul():
+        assert (one @ other.T - exact).abs().max() < 1e-5 * exact.abs().max()
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 @pytest.mark.parametrize(("sees", "encodes", "threads"), [("r", False, 1), ("r", True, 2), (IMAGE, False, 2)])

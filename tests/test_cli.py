@@ -342,6 +342,32 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("content", [b"seed: [", b"- 1\n", b"\xff\xfe", b"a: ${b}\n  c: 1", b"[" * 100_000, b""])
+def test_settings_that_cannot_be_read_are_refused_in_one_sentence(tmp_path, content):
+    """A damaged `config.yaml` says nothing about what the run was begun with."""
+    (tmp_path / "config.yaml").write_bytes(content)
+    if not content:  # holds no setting to compare
+        return refuse_other_settings(tmp_path, OmegaConf.create({"seed": 1}))
+    with pytest.raises(ValueError, match=r"config.yaml` must hold settings; restore it, or give another `run_dir`\.$"):
+        refuse_other_settings(tmp_path, OmegaConf.create({"seed": 1}))
+
+
+def test_references_in_the_settings_of_a_run_are_not_followed(tmp_path, monkeypatch):
+    """They could name an environment variable; what is written stands for itself."""
+    monkeypatch.setenv("SECRET", "hidden")
+    (tmp_path / "config.yaml").write_text("seed: ${oc.env:SECRET}\n")
+    with pytest.raises(ValueError) as refused:
+        refuse_other_settings(tmp_path, OmegaConf.create({"seed": 1}))
+    assert "hidden" not in str(refused.value) and "seed=${oc.env:SECRET} (now 1)" in str(refused.value)
+
+
+def test_commands_that_a_job_starts_say_sentences_too(run):
+    """The variable by which Hydra raises its errors does not reach them, nor does it stay behind."""
+    seen = []
+    run(action=lambda cfg: seen.append(os.environ.get("HYDRA_FULL_ERROR")))
+    assert seen == [None] and "HYDRA_FULL_ERROR" not in os.environ
+
+
 def test_run_header_is_resolved_and_names_versions(tmp_path):
     """A run folder holds the config without interpolations and the versions in use."""
     write_run_header(tmp_path / "run", OmegaConf.create({"seed": 1, "run_dir": "runs/${seed}"}))

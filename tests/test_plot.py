@@ -1,23 +1,17 @@
 """The plot command line, as a user calls it."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 
-import gqn_rl
+from tests.in_process import give
 
 HEADER = "env_steps,wall_clock_s,mean_return,std_return,mean_final_distance,success_rate,returns,final_distances"
 
 
 def plot(*overrides, cwd):
-    """Runs `python -m gqn_rl.plot` from another directory and returns what it said."""
-    command = [sys.executable, "-m", "gqn_rl.plot", *overrides]
-    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(gqn_rl.__file__).parents[1])}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    """Gives `python -m gqn_rl.plot` in another directory and returns what it said."""
+    return give(cwd, "plot", *overrides)
 
 
 def write_run(root, repr_name, slope):
@@ -87,3 +81,18 @@ def test_plot_never_writes_into_a_runs_own_folder(tmp_path):
     assert done.returncode == 1
     assert "`out` must not be a run's folder" in done.stderr
     assert sorted(path.name for path in mine.iterdir()) == ["eval.csv", "run.json"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    """A link where a figure or a table belongs is replaced, and what it led to stays as it was."""
+    write_run(tmp_path / "runs", "oracle", 6)
+    precious, out = tmp_path / "precious", tmp_path / "figures"
+    precious.write_text("mine")
+    out.mkdir()
+    names = ("table.csv", "table.md", "jaco_ppo_steps.png", "jaco_ppo_steps.svg")
+    for name in names:
+        (out / name).symlink_to(precious)
+    done = plot("runs=runs", "out=figures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert precious.read_text() == "mine"
+    assert all((out / name).is_file() and not (out / name).is_symlink() for name in names)

@@ -110,6 +110,15 @@ def test_one_process_alone_needs_no_group(monkeypatch):
         assert workers.mean(torch.tensor(3.0)) == 3.0
 
 
+def test_convolutions_are_reproducible_within_and_as_before_after():
+    """The switch is the whole process's: it is put back, also where training failed."""
+    before = torch.backends.cudnn.deterministic
+    with pytest.raises(KeyError), join_workers("cpu"):
+        assert torch.backends.cudnn.deterministic
+        raise KeyError
+    assert torch.backends.cudnn.deterministic is before
+
+
 def test_unknown_device_is_refused():
     """A device that does not exist is named with those that may."""
     with pytest.raises(ValueError, match="`device` must be auto, cpu, cuda"):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import functools
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from gqn_rl.dataset import MultiViewDataset, generate
+from gqn_rl.locks import sole_writer
 from gqn_rl.pretrain.settings import TrainSettings
 from gqn_rl.pretrain.supervised import SupervisedSettings, train_supervised
 from gqn_rl.representation import load_encoder
 from tests.fake_scene import FakeScene
 from tests.flat_settings import build_model
+from tests.in_process import give
 
 NETWORK = {
     "name": "gqn", "image_size": 16, "encoder": "pyramid", "r_channels": 16, "num_steps": 1, "hidden_channels": 4,
@@ -85,6 +89,33 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, splits):
     whole, parts = (load_encoder(tmp_path / name).module.state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert trained(tmp_path / "whole", splits, 40) == {}
+
+
+@pytest.mark.slow  # a model of 64 weights, by the command
+def test_the_command_goes_on_with_the_settings_of_the_run_alone(tmp_path):
+    """A finished folder is left alone; another seed, another holder and rows without resume files are refused."""
+    sizes = {"num_scenes": 8, "held_out_scenes": 8, "views_per_scene": 6, "seed": 0, "num_workers": 1}
+    generate(tmp_path / "data", functools.partial(FakeScene, 16), scene_name="rooms", progress=False, **sizes)
+    words = ["env=rooms", "recipe=gqn_debug", "env.scene.image_size=16", "+model.scene.fovy_deg=50", "data.root=data"]
+    words += ["supervised.entries=[disc_]", "supervised.batch_size=4", "supervised.eval_every=2", "run_dir=run"]
+    words += ["supervised.checkpoint_every=1", "supervised.total_steps=2", "threads=1"]
+
+    def command(*further):
+        return give(tmp_path, "train_supervised", *words, *further)
+
+    with sole_writer(tmp_path / "run"):
+        assert "Error: `run` is in use by process" in command().stderr
+    first = command()
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "run/last.safetensors").read_bytes()
+    assert "was finished already" in command().stdout
+    other = command("seed=1", "supervised.total_steps=4")
+    assert other.returncode == 1 and "was begun with other settings: seed=0 (now 1)" in other.stderr
+    assert (tmp_path / "run/last.safetensors").read_bytes() == before
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    lost = command()
+    assert lost.returncode == 1 and "whose resume files are missing" in lost.stderr
+    assert command("seed=1", "overwrite=true").returncode == 0
 
 
 def test_entries_that_are_not_there_are_refused(tmp_path, splits):

@@ -109,6 +109,18 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(tmp_path):
     assert State(tmp_path, plan).chosen("tune", "pixels")["setting"] == "slow"
 
 
+def test_a_log_is_not_written_through_a_link(tmp_path):
+    """What a link in its place leads to stays as it was."""
+    plan, precious = study(tmp_path), tmp_path / "precious"
+    precious.write_text("mine")
+    log = State(tmp_path, plan).folder(plan.of_part("tune")[0]) / runner.LOG_FILE
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.symlink_to(precious)
+    with pytest.raises(OSError, match=r"log\.txt"):
+        run_study(plan, tmp_path, ["tune"], say=lambda text: None)
+    assert precious.read_text() == "mine"
+
+
 def test_settings_freeze_once_they_are_chosen(tmp_path):
     """What tuning runs say later changes no test."""
     plan = study(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -77,7 +79,19 @@ def choose_threads(observation_space: spaces.Space, encodes: bool) -> None:
         torch.set_num_threads(1)
 
 
-def choose_matmul() -> None:
+@contextlib.contextmanager
+def fast_matmul() -> Iterator[None]:
+    """A context in which oneDNN may multiply matrices, as `_choose_matmul` finds; afterwards it is as it was before."""
+    onednn: Any = torch.backends.mkldnn
+    before = onednn.matmul.fp32_precision
+    _choose_matmul(onednn)
+    try:
+        yield
+    finally:
+        onednn.matmul.fp32_precision = before
+
+
+def _choose_matmul(onednn: Any) -> None:
     """Lets oneDNN multiply float32 matrices on CPUs where it computes in float32, else leaves that to MKL.
 
     On AMD's CPUs MKL takes twice as long. Torch offers oneDNN for float32 only together with the leave to round to
@@ -86,7 +100,6 @@ def choose_matmul() -> None:
     generator = torch.Generator().manual_seed(0)
     one, other = (torch.randn(_TRIAL_SIZE, _TRIAL_SIZE, generator=generator) for _ in range(2))
     exact = one.double() @ other.double()
-    onednn: Any = torch.backends.mkldnn
     onednn.matmul.fp32_precision = "bf16"
     error = (one @ other - exact).abs().max() / exact.abs().max()
     if error > _LARGEST_ERROR:

@@ -25,7 +25,7 @@ from gqn_rl.agents.networks import GQNExtractor, PixelExtractor
 from gqn_rl.agents.recurrent import RecurrentPPO
 from gqn_rl.agents.replay import load_replay
 from gqn_rl.agents.sac import SAC
-from gqn_rl.agents.speed import choose_matmul, speed_up
+from gqn_rl.agents.speed import fast_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog
@@ -35,6 +35,7 @@ ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentP
 """Agents by the names that configs call them."""
 
 
+@fast_matmul()
 def train(
     folder: pathlib.Path,
     algorithm: str,
@@ -70,7 +71,6 @@ def train(
     Raises:
         ValueError: a setting is unknown, no checkpoint can be read, or the folder holds rows and no checkpoint.
     """
-    choose_matmul()
     check_actions(algorithm, eval_envs)
     plan = Limits(**limits)
     files.clear_leftovers(folder)
@@ -111,6 +111,7 @@ def check_actions(algorithm: str, envs: VecEnv) -> None:
         raise ValueError("`agent` sac needs continuous actions: give `task={action: continuous}` or another agent.")
 
 
+@fast_matmul()
 def transfer(
     folder: pathlib.Path,
     algorithm: str,
@@ -168,8 +169,7 @@ def _new(
 
 
 def new_ppo(envs: VecEnv, settings: Mapping[str, Any], seed: int) -> PPO:
-    """Returns the untrained PPO that `train` begins with, for those who time or vary it."""
-    choose_matmul()
+    """Returns the untrained PPO that `train` begins with, for those who time or vary it within `fast_matmul`."""
     model = _built(PPO, envs, arguments_of(settings, envs.observation_space), seed)
     speed_up(model)
     return model

@@ -14,6 +14,7 @@ import numpy as np
 
 from gqn_rl.curves.cells import show
 from gqn_rl.curves.comparison import Comparison
+from gqn_rl.runlog import write_atomic
 from gqn_rl.statistics import Estimate, estimate, iqm
 
 
@@ -74,4 +75,4 @@ def write_attribution(path: Path, rungs: Sequence[Rung]) -> None:
         cells = [rung.camera, rung.repr, str(rung.agents), str(rung.encoders)]
         cells += [show(rung.final, "{:.1f}".format), show(rung.added, "{:+.1f}".format)]
         lines.append("| " + " | ".join([*cells, show(rung.share, "{:.0%}".format)]) + " |")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomic(path, "\n".join(lines) + "\n")

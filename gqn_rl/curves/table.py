@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gqn_rl.curves.cells import ratio, show, steps_of
 from gqn_rl.curves.comparison import NUM_FINAL_EVALUATIONS, Comparison
 from gqn_rl.curves.measures import LEARNT, LEVELS, PIXELS, PIXELS_SHARE, Row
 from gqn_rl.curves.transfer import TransferRow
+from gqn_rl.runlog import write_atomic
 from gqn_rl.statistics import FEW_SEEDS, Estimate
 
 
@@ -22,10 +24,11 @@ def write_csv(path: Path, rows: Sequence[Row] | Sequence[TransferRow]) -> None:
     Ten digits are kept: the last ones of a mean differ between processors.
     """
     flat = [_flatten(row) for row in rows]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(flat[0]))
+    writer.writeheader()
+    writer.writerows(flat)
+    write_atomic(path, text.getvalue())
 
 
 def _flatten(row: Row | TransferRow) -> dict[str, object]:
@@ -48,7 +51,7 @@ def write_markdown(
     Between them stands a table of zero-shot evaluations where `transfers` holds some of the comparison.
     """
     sections = [_section(c, _rows_of(c, rows), _rows_of(c, transfers)) for c in comparisons]
-    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    write_atomic(path, "\n\n".join(sections) + "\n")
 
 
 def _rows_of(comparison: Comparison, rows: Sequence) -> list:

@@ -69,12 +69,13 @@ def join_workers(device: str = "auto") -> Iterator[Workers]:
             "device=cuda."
         )
     chosen = pick_device(device, local_rank)
-    torch.backends.cudnn.deterministic = True  # else even the convolutions of a resumed run would differ on CUDA
     if world_size > 1:
-        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-        join(backend, rank, world_size)
+        join("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", rank, world_size)
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True  # else even the convolutions of a resumed run would differ on CUDA
     try:
         yield Workers(rank, world_size, chosen)
     finally:
+        torch.backends.cudnn.deterministic = before
         if world_size > 1:
             distributed.destroy_process_group()

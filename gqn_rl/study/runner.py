@@ -87,8 +87,12 @@ def command_line(run: Run, state: State) -> list[str]:
 def _call(run: Run, state: State, stop: StopRequest) -> int:
     """Runs the command, what it prints into a log; returns its exit status."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with open(state.folder(run) / LOG_FILE, "ab") as log:
+    with open(state.folder(run) / LOG_FILE, "ab", opener=_not_through_links) as log:
         return run_command(command_line(run, state), stop, stdout=log, stderr=log, env=environment)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _last_lines(file: Path) -> str:
