@@ -7,12 +7,14 @@ import ctypes
 import importlib.util
 import os
 import pathlib
+import shutil
 import sys
 import warnings
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """mallopt's parameters (malloc.h): bytes of free memory, and of a buffer, from which on it goes back to the system."""
 _NEVER = 2**30
+_SHARED_MEMORY = "/dev/shm"
 
 
 def available_cores() -> int:
@@ -34,6 +36,24 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)
         mallopt(_MMAP_THRESHOLD, _NEVER)
+
+
+def check_shared_memory(num_bytes: int) -> None:
+    """Checks that /dev/shm, where torch puts tensors that processes share, has room for so many bytes more.
+
+    Without room, the first write kills the process by a bus error. Docker gives a container 64 MB.
+
+    Raises:
+        OSError: there is less room.
+    """
+    if not os.path.isdir(_SHARED_MEMORY):  # other systems keep them elsewhere
+        return
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < num_bytes:
+        raise OSError(
+            f"Tensors that processes share need {num_bytes / 1e6:.1f} MB, and {_SHARED_MEMORY} has {free / 1e6:.1f} MB "
+            "left: give it more room (`docker run --shm-size=1g`), or make the network smaller."
+        )
 
 
 def import_triton_before_opengl() -> None:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import io
+import shutil
 
 import gymnasium as gym
 import numpy as np
@@ -198,7 +199,7 @@ def test_advantages_are_the_sum_that_defines_them(gae_lambda):
 
 
 def test_standardised_advantages_have_the_gradient_of_standardised_advantages():
-    """`normalize_advantage` changes the policy's part of the loss alone, to mean 0 and spread 1 of the advantages."""
+    """`normalize_advantage` changes the policy's part of the loss alone, to mean 0 and deviation 1, as in SB3's A2C."""
     _, learner = make_learner(normalize_advantage=True)
     rollout = learner.collect(8)
     losses = learner.compute_gradient(rollout, ENT_COEF)
@@ -206,7 +207,7 @@ def test_standardised_advantages_have_the_gradient_of_standardised_advantages():
     values = values.detach().numpy()
     last = rollout.last_values
     advantages = n_step_advantages(rollout.targets, values, rollout.dones, last, GAMMA, 1.0)
-    expected = -(log_prob.detach().numpy() * (advantages - advantages.mean()) / advantages.std()).mean()
+    expected = -(log_prob.detach().numpy() * (advantages - advantages.mean()) / advantages.std(ddof=1)).mean()
     assert losses["policy_loss"] == pytest.approx(expected, abs=1e-5)
     assert losses["value_loss"] == pytest.approx((advantages**2).mean(), rel=1e-5)
 
@@ -327,3 +328,65 @@ def test_running_statistics_are_refused_by_name():
     with pytest.raises(ValueError, match=r"BatchNorm1d, whose running statistics each of A3C's workers .* LayerNorm"):
         A3C("MlpPolicy", Echo, policy_kwargs=kwargs)
     A3C("MlpPolicy", Echo, policy_kwargs=kwargs | {"features_extractor_kwargs": {"track_running_stats": False}})
+
+
+# ------------------------------------------------------------------------------------ state-dependent exploration
+
+
+class Still(Echo):
+    """Echo that always looks the same, with six continuous actions of bounds of their own."""
+
+    def __init__(self):
+        super().__init__(gym.spaces.Box(np.float32(-3), np.float32([1, 1, 1, 1, 1, 5]), (6,), np.float32))
+
+    def observation(self, last_reward):
+        return np.full(3, 0.5, np.float32)
+
+
+@pytest.mark.parametrize(("every", "num_kept"), [(-1, 8), (4, 4), (1, 1)])
+@pytest.mark.parametrize("policy", ["MlpPolicy", "MlpLstmPolicy"])
+def test_state_dependent_noise_is_a_function_of_the_state_until_it_is_drawn_anew(policy, every, num_kept):
+    """The same observation, and memory, gives the same action `sde_sample_freq` times, or throughout a rollout."""
+    _, learner = make_learner(policy, Still, use_sde=True, sde_sample_freq=every)
+    learner._act = functools.partial(_act_without_memory, learner)
+    actions = learner.collect(8).actions[0]
+    for first in range(0, 8, num_kept):
+        assert (actions[first : first + num_kept] == actions[first]).all()
+    assert len(np.unique(actions, axis=0)) == 8 // num_kept
+
+
+def _act_without_memory(learner, observation):
+    """Acts as at the beginning of an episode."""
+    if learner.memory is not None:
+        learner.memory = type(learner.memory)(*((h * 0, c * 0) for h, c in learner.memory))
+    return Learner._act(learner, observation)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_state_dependent_exploration_has_the_loss_of_a2c(squash):
+    """Entropy, or its estimate, and policy loss are those that SB3's A2C trains with; actions keep to their bounds."""
+    settings = {"use_sde": True, "policy_kwargs": {"net_arch": [8], "squash_output": squash}}
+    _, learner = make_learner(source=Still, **settings)
+    rollout = learner.collect(8)
+    within = learner._within_bounds(rollout.actions[0])
+    assert (within >= -3).all() and (within <= [1, 1, 1, 1, 1, 5]).all()
+    losses = learner.compute_gradient(rollout, ENT_COEF)
+    values, log_prob, entropy = learner.policy.evaluate_actions(
+        torch.from_numpy(rollout.observations[0]), torch.from_numpy(rollout.actions[0])
+    )
+    assert (entropy is None) == squash
+    expected = log_prob.mean() if squash else -entropy.mean()
+    assert losses["entropy_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    returns = n_step_advantages(
+        rollout.targets, values.detach().numpy()[None, :, 0], rollout.dones, rollout.last_values, GAMMA, 1.0
+    )
+    expected = -(log_prob.detach().numpy() * returns[0]).mean()
+    assert losses["policy_loss"] == pytest.approx(expected, rel=1e-4)
+    assert losses["grad_norm"] > 0
+
+
+def test_little_shared_memory_is_said_instead_of_a_bus_error(monkeypatch):
+    """What is missing is named with the remedy, before anything is written to it."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(64, 0, 64))
+    with pytest.raises(OSError, match=r"share need 0.0 MB, and /dev/shm has 0.0 MB left: .*--shm-size"):
+        A3C("MlpPolicy", Echo)

@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.a3c.env_source import make_vectorised
 from gqn_rl.agents.a3c.messages import WorkUnit
 from tests.tiny_envs import Echo, Listener, Pictures, Unpicklable, read_episodes
 
@@ -42,6 +43,26 @@ def test_steps_of_vector_environments_are_rounded_up():
     model.learn(11, listener)
     assert model.num_timesteps == 12 and listener.n_calls == 6
     assert all(rewards.shape == (2,) for rewards in listener.rewards)
+
+
+def test_a_vector_environment_is_copied_to_the_workers():
+    """What is learnt is what a factory of it gives, bit for bit."""
+    from_factory, from_envs = (
+        A3C("MlpPolicy", env, n_workers=1, seed=0).learn(60)
+        for env in (functools.partial(DummyVecEnv, [Echo, Echo]), DummyVecEnv([Echo, Echo]))
+    )
+    for ours, theirs in zip(from_factory.policy.parameters(), from_envs.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert from_envs.n_envs == 2
+
+
+def test_statistics_that_stand_still_may_normalise():
+    """Observations are divided by the deviations that were gathered beforehand, in the workers as here."""
+    envs = VecNormalize(DummyVecEnv([Echo]), training=False, norm_reward=False)
+    envs.obs_rms.mean, envs.obs_rms.var = np.zeros(3), np.full(3, 4.0)
+    model = A3C("MlpPolicy", envs, n_workers=1, seed=0).learn(20)
+    worker = make_vectorised(model.env.source)
+    np.testing.assert_allclose(worker.reset(), [[0.0, np.cos(0) / 2, 0.0]], rtol=1e-6)
 
 
 def test_a_work_unit_is_cut_into_rollouts():
@@ -114,6 +135,17 @@ def test_without_the_environments_state_training_goes_on_with_new_episodes(sourc
     assert model.worker_states == [None]
     model.learn(4, reset_num_timesteps=False)
     assert model.num_timesteps == 6 and read_episodes(tmp_path)["l"].tolist() == [4]
+
+
+def test_pictures_go_on_in_the_middle_of_an_episode(tmp_path):
+    """SB3's wrapper that puts the channels of pictures first is saved with the environment that it wraps."""
+    arguments = {"policy_kwargs": {"net_arch": [8]}, "n_workers": 1, "seed": 0}
+    make_env = functools.partial(Pictures, False)
+    whole = A3C("CnnPolicy", make_env, **arguments).learn(10)
+    A3C("CnnPolicy", make_env, **arguments).learn(5).save(tmp_path / "model")
+    continued = A3C.load(tmp_path / "model", make_env).learn(5, reset_num_timesteps=False)
+    for ours, theirs in zip(whole.policy.parameters(), continued.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
@@ -275,15 +307,12 @@ def test_a_monitor_file_named_later_is_complete(tmp_path):
     [
         ({"device": "cuda"}, "`device` must be 'auto' or 'cpu', since A3C's workers share memory, got 'cuda'"),
         (
-            {"env": DummyVecEnv([Echo])},
-            "`env` must be a Gymnasium id, an environment, or a factory, .* got DummyVecEnv",
-        ),
-        (
             {"env": lambda: VecNormalize(DummyVecEnv([Echo]))},
-            "`env` must not use `VecNormalize`, since each worker would normalise",
+            "`env` must not gather statistics .`VecNormalize`., since each worker would .* `training = False`",
         ),
+        ({"env": DummyVecEnv([Unpicklable])}, "`env` cannot be copied to the workers .*generator.* factory"),
         ({"env": Unpicklable()}, "`env` cannot be copied to the workers .*generator.* factory"),
-        ({"env": 7}, "`env` must be a Gymnasium id, an environment, or a factory, .* got int"),
+        ({"env": 7}, "`env` must be a Gymnasium id, an environment, a vector environment or a factory .* got int"),
         ({"n_workers": 0}, "`n_workers` must be at least 1, got 0"),
         ({"n_steps": 0}, "`n_steps` must be at least 1, got 0"),
     ],

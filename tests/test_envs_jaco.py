@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 
+import mujoco
 import numpy as np
 import pytest
 
 from gqn_rl.envs import SCENES, make_scene
+from gqn_rl.envs.jaco import model as jaco_model
 from gqn_rl.envs.jaco.scene import (
     HAND_AXIS_DISTANCE_M,
     HAND_HEIGHT_M,
@@ -259,3 +262,21 @@ def test_light_darkens_the_picture_and_nothing_else():
     assert np.array_equal(usual.state(), dark.state()) and np.array_equal(pictures[0], pictures[2])
     assert 0.5 < pictures[1].mean() / pictures[0].mean() < 0.85
     assert dark.describe()["light"] == 0.6 and "light" not in usual.describe()
+
+
+def test_releases_of_mujoco_that_move_the_arm_otherwise_are_named(monkeypatch):
+    """Before 3.5 a warning says that returns are not comparable; from then on there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setattr(mujoco, "__version__", "3.5.0")
+        jaco_model._warn_of_old_physics()
+        monkeypatch.setattr(mujoco, "__version__", "3.3.4")
+        with pytest.raises(UserWarning, match=r"With MuJoCo 3\.3\.4 the arm speeds up more slowly"):
+            jaco_model._warn_of_old_physics()
+
+
+def test_joints_have_the_limits_of_kinovas_files():
+    """Radians, as in the files; MuJoCo 3.3.0 reads what is attached in the unit of what it is attached to."""
+    model = jaco_model.compiled_model("full")
+    assert model.joint("arm_joint_2").range.tolist() == [0.820305, 5.462881]
+    assert model.joint("arm_hand_finger_1").range.tolist() == [0.15, 1.35]

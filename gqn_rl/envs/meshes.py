@@ -70,7 +70,7 @@ def _vertices_and_faces(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, n
 def _prism(spec: mujoco.MjSpec, radius_m: float, half_length_m: float) -> str:
     """Returns the name of a mesh that looks like a cylinder about z, added to `spec` on first use."""
     name = f"prism_{radius_m:g}_{half_length_m:g}"
-    if spec.mesh(name) is None:
+    if name not in [mesh.name for mesh in spec.meshes]:  # MuJoCo 3.3.0's `spec.mesh(name)` does not know new ones
         angles = np.arange(NUM_SIDES) * 2 * np.pi / NUM_SIDES
         ring = np.stack([radius_m * np.cos(angles), radius_m * np.sin(angles)], axis=1)
         vertices = [np.column_stack([ring, np.full(NUM_SIDES, z)]) for z in (-half_length_m, half_length_m)]

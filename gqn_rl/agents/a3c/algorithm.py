@@ -30,7 +30,7 @@ from gqn_rl.agents.a3c.coordinator import Coordinator, SharedModel
 from gqn_rl.agents.a3c.env_source import EnvSource, make_source, make_vectorised
 from gqn_rl.agents.a3c.learner import work
 from gqn_rl.agents.a3c.messages import Settings
-from gqn_rl.agents.a3c.parameters import flatten, refuse_running_statistics
+from gqn_rl.agents.a3c.parameters import flatten, refuse_running_statistics, shared
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.processes import WorkerPool
 
@@ -50,7 +50,8 @@ class A3C(SharedModel):
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", "MlpLstmPolicy", "CnnLstmPolicy", "MultiInputLstmPolicy",
             or a policy class of SB3 or sb3-contrib.
-        env: a Gymnasium id, an environment, or a factory of an environment or of a small SB3 vector environment.
+        env: a Gymnasium id, an environment or a small SB3 vector environment (every worker gets a copy), or a factory
+            of either.
         learning_rate: a number, or a function of the remaining share of the training (1 to 0).
         n_steps: T, steps per rollout and update.
         gamma: discount factor.
@@ -60,6 +61,8 @@ class A3C(SharedModel):
         max_grad_norm: largest norm of a gradient.
         rms_prop_eps: ε of RMSprop.
         use_rms_prop: RMSprop, as in the paper, else Adam; `policy_kwargs` may name another optimiser of torch.
+        use_sde: generalised state-dependent exploration instead of noise of its own at every step; Box actions only.
+        sde_sample_freq: steps after which its noise is drawn anew; −1 for once in a rollout.
         normalize_advantage: whether each update's advantages are standardised.
         n_workers: number of worker processes.
         max_restarts: how many workers may be replaced before `learn` gives up.
@@ -95,6 +98,8 @@ class A3C(SharedModel):
         max_grad_norm: float = 0.5,
         rms_prop_eps: float = 1e-5,
         use_rms_prop: bool = True,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
         normalize_advantage: bool = False,
         n_workers: int = 2,
         max_restarts: int = 3,
@@ -123,8 +128,8 @@ class A3C(SharedModel):
             ent_coef=ent_coef,  # type: ignore[arg-type]
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
-            use_sde=False,
-            sde_sample_freq=-1,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
@@ -172,10 +177,11 @@ class A3C(SharedModel):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         spaces = self.observation_space, self.action_space
-        self.policy = self.policy_class(*spaces, self.lr_schedule, **self.policy_kwargs)  # type: ignore[assignment]
+        make_policy: Callable[..., ActorCriticPolicy] = self.policy_class  # type: ignore[assignment]
+        self.policy = make_policy(*spaces, self.lr_schedule, use_sde=self.use_sde, **self.policy_kwargs)
         refuse_running_statistics(self.policy)
         self._copy, _ = flatten(self.policy)
-        self._theta = nn.Parameter(self._copy.clone().share_memory_())
+        self._theta = nn.Parameter(shared(self._copy.clone()))
         make_optimizer: Callable[..., torch.optim.Optimizer] = self.policy.optimizer_class
         optimizer = make_optimizer([self._theta], lr=0.0, **self.policy.optimizer_kwargs)
         self._theta.grad = torch.zeros_like(self._theta)
@@ -228,7 +234,7 @@ class A3C(SharedModel):
             self._theta.copy_(self._copy)
         for value in self.policy.optimizer.state[self._theta].values():
             if isinstance(value, torch.Tensor):
-                value.share_memory_()
+                shared(value)
         with StopRequest() as stop:
             coordinator = Coordinator(self, callback, total_timesteps, log_interval, stop)
             with WorkerPool(work, coordinator.worker_arguments, self.n_workers) as pool:

@@ -21,7 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from gqn_rl.agents.a3c.advantages import n_step_advantages
 from gqn_rl.agents.a3c.batches import as_tensors, check_finite, flat_steps, stack_steps
-from gqn_rl.agents.a3c.env_source import make_vectorised
+from gqn_rl.agents.a3c.env_source import make_vectorised, pickled
 from gqn_rl.agents.a3c.memory import empty_memory, memory_of, without_ended
 from gqn_rl.agents.a3c.messages import Report, Settings
 from gqn_rl.agents.a3c.parameters import flatten
@@ -99,7 +99,7 @@ class Learner:
         self.settings, self.theta, self.optimizer = settings, theta, optimizer
         self.env = make_vectorised(settings.source)
         spaces = self.env.observation_space, self.env.action_space
-        self.policy = settings.policy_class(*spaces, lambda _: 0.0, **settings.policy_kwargs)
+        self.policy = settings.policy_class(*spaces, lambda _: 0.0, use_sde=settings.use_sde, **settings.policy_kwargs)
         self.policy.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
         self.policy.set_training_mode(False)
         self._has_modes = any(isinstance(part, _DropoutNd | _NormBase | RandomShift) for part in self.policy.modules())
@@ -120,7 +120,8 @@ class Learner:
         """Steps the environments `num_steps` times, on into the next episode where one ends."""
         self._set_training_mode(False)
         first_memory, observations, steps, kept_infos = self.memory, [], [], []
-        for _ in range(num_steps):
+        for step in range(num_steps):
+            self._explore_anew(step)
             observations.append(self.observation)
             with torch.backends.mkldnn.flags(enabled=self.memory is None):  # one LSTM step is four times faster without
                 actions = self._act(self.observation)
@@ -150,7 +151,7 @@ class Learner:
         )
         returns = torch.from_numpy(advantages + before)
         if settings.normalize_advantage and advantages.size > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            advantages = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
         policy_loss = -(log_prob * torch.from_numpy(advantages)).mean()
         entropy_loss = -entropy.mean()
         value_loss = nn.functional.mse_loss(values, returns)
@@ -191,7 +192,7 @@ class Learner:
             return None
         rng = (random.getstate(), np.random.get_state(), torch.get_rng_state())
         try:
-            return cloudpickle.dumps((self.env, self.observation, self.memory, rng))
+            return pickled((self.env, self.observation, self.memory, rng))
         except Exception:  # an environment may refuse in any way
             return None
 
@@ -207,6 +208,12 @@ class Learner:
         """Tells dropout, batch normalisation and random shifts what the policy is used for, if it has any."""
         if self._has_modes:
             self.policy.set_training_mode(training)
+
+    def _explore_anew(self, step: int) -> None:
+        """Draws the noise of state-dependent exploration, if it is used and this step of the rollout is one for it."""
+        every = self.settings.sde_sample_freq
+        if self.settings.use_sde and (step == 0 or (every > 0 and step % every == 0)):
+            self.policy.reset_noise(self.env.num_envs)
 
     def _act(self, observation: Any) -> np.ndarray:
         """Draws actions [N, ...]; a policy with LSTMs remembers the observation."""
@@ -236,11 +243,14 @@ class Learner:
         return values
 
     def _within_bounds(self, actions: np.ndarray) -> np.ndarray:
-        """Gives continuous actions, drawn as [N, A], the shape that the environment takes, and clips them."""
+        """Gives continuous actions, drawn as [N, A], the shape that the environment takes, and clips or scales them."""
         space = self.env.action_space
         if not isinstance(space, gym.spaces.Box):
             return actions
-        return np.clip(actions.reshape(-1, *space.shape), space.low, space.high)
+        actions = actions.reshape(-1, *space.shape)
+        if self.policy.squash_output:
+            return self.policy.unscale_action(actions)
+        return np.clip(actions, space.low, space.high)
 
     def _evaluate(self, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns values, log-probabilities of the actions, and entropies of the policy, with gradient, [N, T] each."""
@@ -254,5 +264,6 @@ class Learner:
             starts = np.concatenate([np.zeros((shape[0], 1)), rollout.dones[:, :-1]], axis=1)
             remembered = (rollout.first_memory, torch.from_numpy(starts.astype(np.float32).ravel()))
         values, log_prob, entropy = self.policy.evaluate_actions(inputs, actions, *remembered)
-        assert entropy is not None, "only squashed distributions lack a closed form, and those need gSDE"
+        if entropy is None:  # a squashed distribution has no closed form: the estimate by its samples
+            entropy = -log_prob
         return values.view(shape), log_prob.view(shape), entropy.view(shape)

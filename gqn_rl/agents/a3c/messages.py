@@ -23,6 +23,8 @@ class Settings:
     gae_lambda: float
     vf_coef: float
     max_grad_norm: float
+    use_sde: bool
+    sde_sample_freq: int
     normalize_advantage: bool
     save_env_state: bool
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from gqn_rl.machine import check_shared_memory
+
 
 def flatten(policy: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Lays the trainable parameters into one vector [P] and their gradients into another; the policy keeps views.
@@ -30,3 +32,14 @@ def refuse_running_statistics(policy: nn.Module) -> None:
                 f"`policy_kwargs` makes a {type(part).__name__}, whose running statistics each of A3C's workers would "
                 "gather for itself: use LayerNorm or GroupNorm, or track_running_stats=False."
             )
+
+
+def shared(tensor: torch.Tensor) -> torch.Tensor:
+    """Moves a tensor to memory that the workers see, if there is room for it.
+
+    Raises:
+        OSError: there is none.
+    """
+    if not tensor.is_shared():
+        check_shared_memory(tensor.nbytes)
+    return tensor.share_memory_()

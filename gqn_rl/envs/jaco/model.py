@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pathlib
+import warnings
 
 import mujoco
 import numpy as np
@@ -50,6 +51,7 @@ FLOOR_COLOURS = ((0.72, 0.70, 0.66), (0.60, 0.64, 0.66), (0.66, 0.60, 0.55))
 @functools.cache
 def compiled_model(meshes: str, obstacle: bool = False) -> mujoco.MjModel:
     """Compiles the room once per process, kind of meshes and number of balls; every scene works on a copy."""
+    _warn_of_old_physics()
     spec = _room_spec()
     if obstacle:
         _add_ball(spec, "obstacle", OBSTACLE_RADIUS_M)
@@ -59,10 +61,21 @@ def compiled_model(meshes: str, obstacle: bool = False) -> mujoco.MjModel:
     return spec.compile()
 
 
+def _warn_of_old_physics() -> None:
+    """Says that the arm moves otherwise with releases of MuJoCo that damp actuators beyond the force they can give."""
+    if tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 5):
+        warnings.warn(
+            f"With MuJoCo {mujoco.__version__} the arm speeds up more slowly than with 3.5.0 or later, where its "
+            "actuators give all the force that they can: returns of JacoReach are not comparable.",
+            stacklevel=3,
+        )
+
+
 def _room_spec() -> mujoco.MjSpec:
     """Describes room, arm, hand and target."""
     spec = mujoco.MjSpec()
     spec.modelname = "jaco_room"
+    spec.compiler.degree = False  # as Kinova's files; MuJoCo 3.3.0 reads joint limits of what is attached in our unit
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.gravity = [0.0, 0.0, 0.0]  # Kinova's firmware compensates gravity
@@ -73,6 +86,7 @@ def _room_spec() -> mujoco.MjSpec:
     _add_arm(spec)
     spec.add_material(name="target", emission=TARGET_EMISSION)
     _add_ball(spec, "target", TARGET_RADIUS_M).material = "target"
+    spec.add_material(name="reference_site")  # where MuJoCo before 3.17 looks for that of Kinova's sites
     return spec
 
 
@@ -125,7 +139,8 @@ def _add_arm(spec: mujoco.MjSpec) -> None:
     for joint, limit in zip((*ARM_JOINTS, *FINGER_JOINTS), limits, strict=True):
         gain = FINGER_VELOCITY_GAIN if joint in FINGER_JOINTS else ARM_VELOCITY_GAIN
         actuator = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.set_to_velocity(kv=gain)
+        # Force is gain × (commanded speed − speed): what `set_to_velocity` does, which MuJoCo 3.3.0 lacks.
+        actuator.gainprm[0], actuator.biasprm[2], actuator.biastype = gain, -gain, mujoco.mjtBias.mjBIAS_AFFINE
         actuator.ctrllimited = actuator.forcelimited = True
         actuator.ctrlrange = [-limit["speed"], limit["speed"]]
         actuator.forcerange = [-limit["torque"], limit["torque"]]

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
+from gqn_rl.envs.lights import add_sun
 from gqn_rl.envs.maze.panels import HIDDEN, add_panels
 
 WALL_HEIGHT_M = 1.0
@@ -78,8 +79,8 @@ def maze_spec() -> mujoco.MjSpec:
     spec.visual.map.znear, spec.visual.map.zfar = NEAREST_DRAWN_M, FARTHEST_DRAWN_M
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.75] * 3, [0.15] * 3
     spec.visual.headlight.specular = [0.0] * 3
-    sun = spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=[0.5, 0.3, -0.8], castshadow=False)
-    sun.diffuse, sun.specular = [0.30] * 3, [0.0] * 3
+    sun = add_sun(spec)
+    sun.dir, sun.diffuse, sun.specular = [0.5, 0.3, -0.8], [0.30] * 3, [0.0] * 3
     _add_materials(spec)
     for name, (shape, size, height) in OBJECTS.items():
         spec.worldbody.add_geom(name=name, type=shape, size=size, pos=[0, 0, height], material="object")

@@ -10,6 +10,7 @@ import functools
 import mujoco
 import numpy as np
 
+from gqn_rl.envs.lights import add_sun
 from gqn_rl.envs.maze.model import texture_pixels
 from gqn_rl.envs.rooms.shapes import SHAPES
 
@@ -78,7 +79,7 @@ def compiled_model() -> mujoco.MjModel:
     spec.visual.map.znear, spec.visual.map.zfar = NEAREST_DRAWN_M, FARTHEST_DRAWN_M
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.62] * 3, [0.05] * 3
     spec.visual.headlight.specular = [0.0] * 3
-    sun = spec.worldbody.add_light(name="sun", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False)
+    sun = add_sun(spec, "sun")
     sun.diffuse, sun.specular = [0.40] * 3, [0.0] * 3
     _add_materials(spec)
     _add_room(spec)

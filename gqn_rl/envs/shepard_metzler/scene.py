@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gqn_rl.envs.cameras import Camera, Dome, Fixed
+from gqn_rl.envs.lights import add_sun
 from gqn_rl.envs.scene import MujocoScene
 from gqn_rl.envs.shepard_metzler.objects import centred, chirality, draw_walk
 
@@ -106,8 +107,8 @@ def _compiled_model(parts: int) -> mujoco.MjModel:
     spec.visual.headlight.specular = [0.0] * 3
     # Each of the six directions that faces can have is lit differently, so the picture shows how it is turned.
     for direction, strength in (((-0.5, -0.3, -0.8), 0.5), ((0.2, 0.8, 0.3), 0.25)):
-        light = spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=direction, castshadow=False)
-        light.diffuse, light.specular = [strength] * 3, [0.0] * 3
+        light = add_sun(spec)
+        light.dir, light.diffuse, light.specular = direction, [strength] * 3, [0.0] * 3
     sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=32, height=32)
     sky.builtin = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
     sky.rgb1, sky.rgb2 = SKY_COLOURS
