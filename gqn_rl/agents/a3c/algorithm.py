@@ -167,7 +167,7 @@ class A3C(SharedModel):
         envs.source = source  # type: ignore[attr-defined]
         return envs
 
-    def set_env(self, env: EnvSource, force_reset: bool = True) -> None:  # type: ignore[override]
+    def set_env(self, env: EnvSource, force_reset: bool = True) -> None:
         """Changes the environment to another with the same spaces; its episodes begin anew."""
         super().set_env(env, force_reset)  # type: ignore[arg-type]
         self.worker_states = []
