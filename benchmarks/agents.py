@@ -42,13 +42,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from benchmarks.training import settings_of as given_settings
 from gqn_rl import load_encoder
+from gqn_rl.agents.arguments import arguments_of
 from gqn_rl.agents.speed import choose_threads, fast_matmul
-from gqn_rl.agents.training import arguments_of, new_ppo
+from gqn_rl.agents.training import new_ppo
 from gqn_rl.envs import opengl
 from gqn_rl.envs.jaco.reach import JacoReachEnv
 from gqn_rl.machine import keep_freed_memory
-from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes import AUTO, TORCH
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import IMAGE
 from gqn_rl.wrappers import CameraObservation, default_workers, make_env, make_vec_env
 

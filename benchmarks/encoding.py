@@ -31,10 +31,10 @@ import torch
 from benchmarks.training import machine, settings_of, write
 from gqn_rl import load_encoder
 from gqn_rl.machine import keep_freed_memory
-from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes import TORCH
 from gqn_rl.runtimes.cache import FOLDER_VARIABLE
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder
 
 BATCH_SIZES = (1, 8, 16, 32)
 RUNTIMES = ((TORCH, "float32"), ("onnx", "float32"), ("openvino", "float32"), ("openvino", "bf16"))

@@ -18,7 +18,7 @@ import numpy as np
 from gqn_rl import load_encoder
 from gqn_rl.envs.jaco.scene import JacoScene
 from gqn_rl.probes import group_means, probe_r2
-from gqn_rl.representation import SceneEncoder
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import CameraPose, Views
 
 NUM_POSES = 200

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from gqn_rl.checkpoint import package_version
 from gqn_rl.cli import command
-from gqn_rl.representation import SceneEncoder, SingleViews, load_encoder, read
+from gqn_rl.representation import load_encoder
 from gqn_rl.runlog import write_atomic
 from gqn_rl.runtimes import FEATURES, TORCH, open_session, to_onnx
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder, SingleViews, read
 from gqn_rl.views import POSE_CONVENTION
 
 SUMMAND = "summand"

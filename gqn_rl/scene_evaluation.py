@@ -12,7 +12,7 @@ from gqn_rl import probes
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.models.readout import Readout
-from gqn_rl.representation import read
+from gqn_rl.scene_encoder import read
 from gqn_rl.views import Views, prepare_images
 
 CONTEXT_SIZES = (1, 2, 4)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from gqn_rl.cli import USER_ERRORS, command, refuse_other_settings, sentence, use_threads, versions, write_run_header
+from gqn_rl.cli import USER_ERRORS, command, refuse_other_settings, use_threads, versions, write_run_header
 from gqn_rl.command_words import present_names
 from gqn_rl.machine import available_cores
+from gqn_rl.sentences import sentence
 
 CONFIG = """
 defaults:

@@ -8,7 +8,8 @@ from gqn_rl.directions import scene_directions
 from gqn_rl.models.readout import Readout, Statistics
 from gqn_rl.models.representations.ground_plan import PlanGeometry
 from gqn_rl.models.representations.points import PointGeometry
-from gqn_rl.representation import SceneEncoder, random_encoder, read, view_statistics
+from gqn_rl.representation import random_encoder, view_statistics
+from gqn_rl.scene_encoder import SceneEncoder, read
 from gqn_rl.views import CameraPose, Views
 from tests.flat_settings import build_model
 

@@ -19,7 +19,8 @@ from hydra import compose, initialize_config_module
 import gqn_rl
 from gqn_rl.dataset import MultiViewDataset, generate
 from gqn_rl.envs import make_scene, make_task
-from gqn_rl.envs.gymnasium.scene import GymnasiumScene, drawn_geoms, moving_bodies
+from gqn_rl.envs.gymnasium.parts import drawn_geoms, moving_bodies
+from gqn_rl.envs.gymnasium.scene import GymnasiumScene
 from gqn_rl.pretrain.data import open_splits
 from gqn_rl.wrappers import make_env
 from tests.flat_settings import build_model

@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gqn_rl import evaluate
-from gqn_rl.evaluate import Episodes, RandomAgent, action_repeat, normalised_score, random_return, run_episodes
+from gqn_rl.evaluate import Episodes, RandomAgent, action_repeat, random_return, run_episodes
 
 
 class CountingEnv(gym.Env):
@@ -107,13 +107,6 @@ def test_the_action_repeat_is_what_the_environment_declares():
     assert action_repeat(envs(1)) == 10
     assert action_repeat(DummyVecEnv([lambda: gym.make("Reacher-v5")])) == 2
     assert action_repeat(DummyVecEnv([lambda: gym.make("CartPole-v1")])) == 1
-
-
-def test_scores_are_0_for_random_and_100_for_the_oracle():
-    """Linear between and beyond; an oracle no better than random has no score."""
-    np.testing.assert_allclose(normalised_score(np.array([2.0, 6.0, 8.0]), 2.0, 6.0), [0, 100, 150])
-    with pytest.raises(ValueError, match="must differ"):
-        normalised_score(1.0, 2.0, 2.0)
 
 
 def test_no_episodes_are_refused():

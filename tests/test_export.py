@@ -14,8 +14,9 @@ from PIL import Image
 import gqn_rl
 from gqn_rl.checkpoint import save_model
 from gqn_rl.export import compare, export
-from gqn_rl.representation import SceneEncoder, load_encoder, random_encoder, read, view_statistics
+from gqn_rl.representation import load_encoder, random_encoder, view_statistics
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder, read
 from gqn_rl.views import CameraPose, Views
 from tests.flat_settings import build_model
 from tests.golden import MODELS

@@ -6,19 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gqn_rl.analyses import common
-from gqn_rl.analyses.common import (
-    UNTRAINED,
-    draw,
-    encode,
-    errors,
-    load_subject,
-    need_views,
-    picture_columns,
-    predict,
-    view_counts,
-    views_of,
-)
+from gqn_rl.analyses import passes
+from gqn_rl.analyses.common import UNTRAINED, load_subject, need_views, view_counts, views_of
+from gqn_rl.analyses.passes import draw, encode, errors, picture_columns, predict
 from gqn_rl.checkpoint import save_model
 from gqn_rl.models.likelihood import gaussian_nll
 from gqn_rl.picture_metrics import nll_floor
@@ -54,7 +44,7 @@ def test_portions_change_nothing(subject, monkeypatch):
     """R and pictures are the same whether scenes go through the network together or one by one."""
     views = views_of(subject.dataset, np.arange(5), np.arange(3))
     together = encode(subject.model, views), predict(subject.model, views, views.viewpoints)
-    monkeypatch.setattr(common, "AT_ONCE", 1)
+    monkeypatch.setattr(passes, "AT_ONCE", 1)
     alone = encode(subject.model, views), predict(subject.model, views, views.viewpoints)
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,8 @@ from gqn_rl.checkpoint import load_map_decoder, load_model
 from gqn_rl.checkpoint.upgrades import settings_1_to_2
 from gqn_rl.models import build_model
 from gqn_rl.pretrain.resume import read_state
-from gqn_rl.representation import load_encoder, read
+from gqn_rl.representation import load_encoder
+from gqn_rl.scene_encoder import read
 from gqn_rl.uncertainty import bayesian_surprise, predicted_information_gain
 from gqn_rl.views import Views, prepare_images
 from tests import golden

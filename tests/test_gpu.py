@@ -10,8 +10,8 @@ from gqn_rl.devices import uses_bf16
 from gqn_rl.pretrain.hardware import Workers, join_workers
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
-from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import Views, upload
 from tests.flat_settings import build_model
 from tests.golden import MODELS

@@ -7,7 +7,7 @@ import torch
 from gqn_rl.analyses.maps import mazes
 from gqn_rl.analyses.maps.mazes import encode_mazes, new_layouts, scene_settings, true_maps, true_walls
 from gqn_rl.envs.maze.scene import MazeScene
-from gqn_rl.representation import SceneEncoder
+from gqn_rl.scene_encoder import SceneEncoder
 from tests.tiny_mazes import CELLS, IMAGE_SIZE, SCENE, VIEWS, make_maze_data, random_walls, tiny_gqn
 from tests.tiny_pretraining import make_data
 

@@ -12,7 +12,8 @@ from gqn_rl.checkpoint import load_model, save_model
 from gqn_rl.models import DENSITIES, REPRESENTATIONS
 from gqn_rl.models.readout import Readout
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
-from gqn_rl.representation import SceneEncoder, num_entries
+from gqn_rl.representation import num_entries
+from gqn_rl.scene_encoder import SceneEncoder
 from tests.helpers.models import IMAGE_SIZE, random_views, tiny_member
 
 BATCH, CONTEXT = 3, 2

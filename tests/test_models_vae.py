@@ -25,7 +25,8 @@ from gqn_rl.pretrain import __main__ as pretrain
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.pretrain.settings import TrainSettings
-from gqn_rl.representation import SceneEncoder, random_encoder
+from gqn_rl.representation import random_encoder
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import Views
 from gqn_rl.wrappers import make_env
 from tests.flat_settings import build_model, flat_config

@@ -10,7 +10,7 @@ from gqn_rl.checkpoint import load_model
 from gqn_rl.pretrain import resume
 from gqn_rl.pretrain.loop import train
 from gqn_rl.pretrain.origin import begin_from
-from gqn_rl.representation import SceneEncoder
+from gqn_rl.scene_encoder import SceneEncoder
 from tests import golden
 from tests.tiny_pretraining import make_data, tiny_model, tiny_settings
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gqn_rl.envs.maze.layout import CORRIDOR, ROOM, MazeLayout, rectangles
 from gqn_rl.runlog import RunLog
-from gqn_rl.wrappers.context import CONTEXTS, ContextSum
+from gqn_rl.wrappers.context_sum import CONTEXTS, ContextSum
 
 FEW = settings(max_examples=40, deadline=None)
 STEPS = st.lists(st.integers(1, 1000), min_size=1, max_size=8, unique=True).map(sorted)

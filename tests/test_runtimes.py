@@ -16,9 +16,10 @@ import torch
 
 import gqn_rl
 from gqn_rl.checkpoint import save_model
-from gqn_rl.representation import SceneEncoder, load_encoder
+from gqn_rl.representation import load_encoder
 from gqn_rl.runtimes import RUNTIMES, cache, choose_runtime, compiled, sessions
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.threads import SMALL_BATCH
 from gqn_rl.views import Views
 from tests.flat_settings import build_model

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gqn_rl.imagenet import EfficientNetLite0, ImageNetEncoder
-from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes.onnx_file import random_views
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.threads import SMALL_BATCH, computing_with
 from tests.tiny_pretraining import IMAGE_SIZE, SIZES, tiny_model
 

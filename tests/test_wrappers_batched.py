@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from gqn_rl.envs.cameras import Dome
 from gqn_rl.models.readout import Readout
 from gqn_rl.models.representations.ground_plan import PlanGeometry
-from gqn_rl.representation import read
+from gqn_rl.scene_encoder import read
 from gqn_rl.views import REPRESENTATION, VIEWPOINT
 from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper, GQNVecEnv, GQNVectorEnv, make_vec_env
 from gqn_rl.wrappers.untrained import random_views

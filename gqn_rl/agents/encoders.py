@@ -10,7 +10,8 @@ from typing import Any
 from gqn_rl.checkpoint import R_DIRECTIONS
 from gqn_rl.envs import Task, make_task
 from gqn_rl.models.config import scene_facts
-from gqn_rl.representation import SceneEncoder, load_encoder, num_entries
+from gqn_rl.representation import load_encoder, num_entries
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.wrappers import FINETUNED, SCRATCH, imagenet_encoder, untrained_encoder
 
 FEW_DIRECTIONS = 8

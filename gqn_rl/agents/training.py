@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import pathlib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.a3c import A3C
+from gqn_rl.agents.arguments import arguments_of
 from gqn_rl.agents.between_updates import BetweenUpdates, Limits, RunLogFormat
 from gqn_rl.agents.checkpoint import load_policy, load_zip, restore_newest
-from gqn_rl.agents.networks import GQNExtractor, PixelExtractor
 from gqn_rl.agents.recurrent import RecurrentPPO
 from gqn_rl.agents.replay import load_replay
 from gqn_rl.agents.sac import SAC
@@ -29,7 +26,6 @@ from gqn_rl.agents.speed import fast_matmul, speed_up
 from gqn_rl.evaluate import Episodes, run_episodes
 from gqn_rl.interrupts import StopRequest
 from gqn_rl.runlog import RunLog
-from gqn_rl.views import IMAGE
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "ppo_lstm": RecurrentPPO, "sac": SAC, "a3c": A3C}
 """Agents by the names that configs call them."""
@@ -181,42 +177,3 @@ def _built(algorithm: type[Any], envs: Any, arguments: Mapping[str, Any], seed: 
         return algorithm(env=envs, seed=seed, **arguments)
     except TypeError as error:
         raise ValueError(f"`agent.settings` holds what {algorithm.__name__} does not take: {error}.") from error
-
-
-def arguments_of(settings: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
-    """Turns the settings of a config into arguments of an algorithm that sees observations of `space`."""
-    settings = dict(settings)
-    policy = "MultiInput" if isinstance(space, gym.spaces.Dict) else "Mlp"
-    policy += "LstmPolicy" if settings.pop("lstm", False) else "Policy"
-    policy_kwargs: dict[str, Any] = {}
-    if "net_arch" in settings:
-        policy_kwargs["net_arch"] = list(settings.pop("net_arch"))
-    if "activation" in settings:
-        policy_kwargs["activation_fn"] = _activation(settings.pop("activation"))
-    if "encoder" in settings:
-        policy_kwargs["features_extractor_class"] = GQNExtractor
-        shift = (settings.pop("extractor", None) or {}).get("shift", 0)
-        policy_kwargs["features_extractor_kwargs"] = {
-            "encoder": settings.pop("encoder"),
-            "freeze": False,
-            "shift": shift,
-        }
-    elif (extractor := settings.pop("extractor", None)) and IMAGE in getattr(space, "spaces", ()):
-        policy_kwargs["features_extractor_class"] = PixelExtractor
-        policy_kwargs["features_extractor_kwargs"] = dict(extractor)
-    if policy_kwargs:
-        settings["policy_kwargs"] = policy_kwargs
-    if "falling" in settings:
-        warnings.warn("`agent.settings.falling` is called `annealed` now.", FutureWarning, stacklevel=2)
-        settings.setdefault("annealed", settings.pop("falling"))
-    for name in settings.pop("annealed", ()):
-        settings[name] = LinearSchedule(settings[name], 0.0, 1.0)
-    return {"policy": policy, **settings}
-
-
-def _activation(name: str) -> type[torch.nn.Module]:
-    """Returns the activation function that a config names."""
-    known = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
-    if name not in known:
-        raise ValueError(f"`agent.settings.activation` must be one of {', '.join(known)}, got {name!r}.")
-    return known[name]

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from gqn_rl import picture_metrics as metrics
 from gqn_rl.analyses import figures
-from gqn_rl.analyses.common import Subject, check_positive, draw, encode, need_views, seed_torch
+from gqn_rl.analyses.common import Subject, check_positive, need_views, seed_torch
 from gqn_rl.analyses.factors import Factors, Values, make_factors
+from gqn_rl.analyses.passes import draw, encode
 from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
 from gqn_rl.statistics import mean_over_scenes

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gqn_rl import picture_metrics as metrics
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.representation import load_encoder, random_encoder
-from gqn_rl.statistics import mean_over_scenes
-from gqn_rl.views import Views, prepare_images
+from gqn_rl.views import Views
 
-AT_ONCE = 256
-"""Pictures that go through a network at once."""
 UNTRAINED = "untrained"
 """Label of the same network with random weights."""
 
@@ -102,22 +97,6 @@ def model_label(model: SceneModel) -> str:
     return "CGQN" if getattr(model.density, "latents_of_scene", False) else "GQN"
 
 
-def device_of(model: torch.nn.Module) -> torch.device:
-    """Returns where a model computes."""
-    return next(model.parameters()).device
-
-
-def portions(count: int, pictures_each: int) -> Iterator[slice]:
-    """Yields slices of `count` scenes with at most `AT_ONCE` pictures in each, but at least one scene.
-
-    >>> [part.stop for part in portions(5, 100)]
-    [2, 4, 6]
-    """
-    step = max(1, AT_ONCE // max(1, pictures_each))
-    for first in range(0, count, step):
-        yield slice(first, first + step)
-
-
 def views_of(dataset: MultiViewDataset, scenes: np.ndarray, which: np.ndarray) -> Views:
     """Returns the views numbered `which`, int [Q] or [N, Q], of some scenes: [N, Q, ...]."""
     return dataset.views(scenes, np.broadcast_to(which, (len(scenes), np.shape(which)[-1])))
@@ -150,58 +129,6 @@ def context_and_query(
     """Returns the first views of scenes and their last ones, as pretraining's evaluation has them."""
     K = dataset.views_per_scene
     return views_of(dataset, scenes, np.arange(num_context)), views_of(dataset, scenes, np.arange(K - num_queries, K))
-
-
-@torch.inference_mode()
-def encode(model: SceneModel, views: Views) -> Tensor:
-    """Returns r of NumPy views [N, K, ...], float32 [N, *representation_shape] on the CPU."""
-    N, K = views.images.shape[:2]
-    device = device_of(model)
-    parts = [
-        model.encode(Views(views.images[part], views.viewpoints[part]).to_torch(device)).cpu()
-        for part in portions(N, K)
-    ]
-    return torch.cat(parts)
-
-
-@torch.inference_mode()
-def draw(model: SceneModel, r: Tensor, viewpoints: np.ndarray, sample: bool = False) -> Tensor:
-    """Draws pictures out of r [N, ...] at viewpoints [N, Q, 7]: float32 [N, Q, 3, H, W] on the CPU."""
-    (N, Q), device = viewpoints.shape[:2], device_of(model)
-    parts = []
-    for part in portions(N, Q):
-        looks = torch.as_tensor(viewpoints[part]).to(device)
-        parts.append(model.draw(r[part].to(device), looks, sample).float().cpu())
-    return torch.cat(parts)
-
-
-@torch.inference_mode()
-def predict(model: SceneModel, context: Views, viewpoints: np.ndarray, sample: bool = False) -> Tensor:
-    """Predicts viewpoints [N, Q, 7] from NumPy views [N, K, ...]: float32 [N, Q, 3, H, W] on the CPU."""
-    if model.predicts_views:
-        return draw(model, encode(model, context), viewpoints, sample)  # many queries share an r
-    device, parts = device_of(model), []
-    for part in portions(len(viewpoints), context.images.shape[1] + viewpoints.shape[1]):
-        seen = Views(context.images[part], context.viewpoints[part]).to_torch(device)
-        parts.append(model.predict(seen, torch.as_tensor(viewpoints[part]).to(device), sample).float().cpu())
-    return torch.cat(parts)
-
-
-def errors(prediction: Tensor, images: np.ndarray) -> Tensor:
-    """Returns the mean squared error of each picture, [N, Q, 3, H, W] against uint8 [N, Q, H, W, 3] → [N, Q]."""
-    return metrics.mean_squared_error(prediction, prepare_images(torch.as_tensor(images)))
-
-
-def picture_columns(
-    mse: Tensor, num_values: int, rng: np.random.Generator, sigma: float = metrics.FIXED_SIGMA
-) -> dict[str, float]:
-    """Returns PSNR in dB and excess NLL in nats as columns, means over scenes with intervals, for errors [N, ...].
-
-    Excess NLL is −log N(x | prediction, σ²) of a picture above that of a perfect prediction, which is 0.
-    """
-    psnr = metrics.psnr(mse).flatten(1).mean(1).double().numpy()
-    excess = metrics.excess_nll(mse, num_values, sigma).flatten(1).mean(1).double().numpy()
-    return mean_over_scenes(psnr, rng).columns("psnr") | mean_over_scenes(excess, rng).columns("excess_nll")
 
 
 def seed_torch(rng: np.random.Generator) -> None:

@@ -16,18 +16,8 @@ from torch import Tensor
 
 from gqn_rl import picture_metrics as metrics
 from gqn_rl.analyses import figures
-from gqn_rl.analyses.common import (
-    Subject,
-    check_positive,
-    draw,
-    encode,
-    errors,
-    need_views,
-    picture_columns,
-    seed_torch,
-    some_scenes,
-    views_of,
-)
+from gqn_rl.analyses.common import Subject, check_positive, need_views, seed_torch, some_scenes, views_of
+from gqn_rl.analyses.passes import draw, encode, errors, picture_columns
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm

@@ -16,21 +16,13 @@ import numpy as np
 import torch
 
 from gqn_rl import picture_metrics as metrics
-from gqn_rl.analyses.common import (
-    Subject,
-    check_positive,
-    device_of,
-    draw,
-    encode,
-    mean_over_scenes,
-    need_views,
-    portions,
-    seed_torch,
-)
+from gqn_rl.analyses.common import Subject, check_positive, need_views, seed_torch
 from gqn_rl.analyses.cube_questions import DigitReader, Questions, ask, cube_of
+from gqn_rl.analyses.passes import device_of, draw, encode, portions
 from gqn_rl.models import SceneModel
 from gqn_rl.models.likelihood import nll_floor_per_value
 from gqn_rl.progress import tqdm
+from gqn_rl.statistics import mean_over_scenes
 from gqn_rl.views import Views, restore_images
 from gqn_rl.writers.sheets import Group, write_sheet
 from gqn_rl.writers.tables import write_rows

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gqn_rl.analyses import figures
-from gqn_rl.analyses.common import UNTRAINED, Subject, check_positive, device_of
+from gqn_rl.analyses.common import UNTRAINED, Subject, check_positive
+from gqn_rl.analyses.passes import device_of
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.progress import tqdm
 from gqn_rl.scene_evaluation import context_sizes, evaluate_representation

@@ -15,14 +15,12 @@ from gqn_rl.analyses.common import (
     Subject,
     check_positive,
     context_and_query,
-    device_of,
-    encode,
     need_views,
-    portions,
     seed_torch,
     some_scenes,
     view_counts,
 )
+from gqn_rl.analyses.passes import device_of, encode, portions
 from gqn_rl.models import SceneModel
 from gqn_rl.progress import tqdm
 from gqn_rl.statistics import mean_over_scenes

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gqn_rl import picture_metrics as metrics
-from gqn_rl.analyses.common import Subject, check_positive, errors, predict, some_scenes, views_of
+from gqn_rl.analyses.common import Subject, check_positive, some_scenes, views_of
+from gqn_rl.analyses.passes import errors, predict
 from gqn_rl.analyses.rebuild import can_rebuild, rebuild_scene, show_scene
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.progress import tqdm

@@ -12,17 +12,8 @@ from matplotlib.figure import Figure
 
 from gqn_rl import picture_metrics as metrics
 from gqn_rl.analyses import figures
-from gqn_rl.analyses.common import (
-    Subject,
-    check_positive,
-    context_and_query,
-    errors,
-    picture_columns,
-    predict,
-    seed_torch,
-    some_scenes,
-    view_counts,
-)
+from gqn_rl.analyses.common import Subject, check_positive, context_and_query, seed_torch, some_scenes, view_counts
+from gqn_rl.analyses.passes import errors, picture_columns, predict
 from gqn_rl.progress import tqdm
 from gqn_rl.views import restore_images
 from gqn_rl.writers.figures import write_small_figure

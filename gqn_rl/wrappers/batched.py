@@ -11,7 +11,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from gqn_rl.wrappers.context import Context, Encoder, RepresentationMap, RepresentationSpec
+from gqn_rl.wrappers.context import Encoder, RepresentationMap, RepresentationSpec
+from gqn_rl.wrappers.context_sum import Context
 from gqn_rl.wrappers.representation import Viewpoint
 
 _FINAL = "final_obs"

@@ -14,12 +14,12 @@ import gymnasium as gym
 import numpy as np
 
 from gqn_rl.forks import warn_if_forked
-from gqn_rl.representation import load_encoder, read
+from gqn_rl.representation import load_encoder
+from gqn_rl.scene_encoder import read
 from gqn_rl.views import IMAGE, REPRESENTATION, VIEWPOINT, VIEWPOINT_SIZE, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
+from gqn_rl.wrappers.context_sum import CONTEXTS, Context, ContextSum
 
-Context = Literal["current", "window", "episode"]
-CONTEXTS = ("current", "window", "episode")
 Frame = Literal["world", "camera"]
 FRAMES = ("world", "camera")
 _NO_VIEW = np.zeros((1, VIEWPOINT_SIZE), np.float32)
@@ -37,39 +37,6 @@ class Encoder(Protocol):
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Maps uint8 [N, H, W, 3] and float32 [N, 7] to ψ, float32 [N, *representation_shape]."""
         ...
-
-
-class ContextSum:
-    """Running sums of ψ for `num_envs` episodes: the present view, the last `window`, or all since the reset.
-
-    >>> total = ContextSum((1,), num_envs=1, context="window", window=2)
-    >>> [float(total.add(np.full((1, 1), psi, np.float32), [0])[0, 0]) for psi in (1, 2, 4)]
-    [1.0, 3.0, 6.0]
-    """
-
-    def __init__(self, shape: tuple[int, ...], num_envs: int, context: Context, window: int):
-        self._whole_episode = context == "episode"
-        slots = window if context == "window" else 1
-        self._psi = np.zeros((num_envs, slots, *shape), np.float32)
-        self._next_slot = np.zeros(num_envs, int)
-
-    def reset(self, indices: Sequence[int] | np.ndarray) -> None:
-        """Starts new episodes in the environments `indices`."""
-        self._psi[indices] = 0
-        self._next_slot[indices] = 0
-
-    def add(self, psi: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Takes one more view in each of `indices` [n], ψ float32 [n, *shape]; returns their r [n, *shape]."""
-        if self._whole_episode:
-            self._psi[indices, 0] += psi
-        else:
-            self._psi[indices, self._next_slot[indices]] = psi
-            self._next_slot[indices] = (self._next_slot[indices] + 1) % self._psi.shape[1]
-        return self.value(indices)
-
-    def value(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns a copy of the present r of `indices` [n], float32 [n, *shape]."""
-        return self._psi[indices].sum(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from gqn_rl.views import IMAGE, VIEWPOINT, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
-from gqn_rl.wrappers.context import Context, Encoder, Frame, RepresentationMap, RepresentationSpec, as_viewpoint
+from gqn_rl.wrappers.context import Encoder, Frame, RepresentationMap, RepresentationSpec, as_viewpoint
+from gqn_rl.wrappers.context_sum import Context
 
 Viewpoint = Sequence[float] | np.ndarray | CameraPose
 """A viewpoint as a 7-vector or as the pose it describes."""

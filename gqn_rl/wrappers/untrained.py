@@ -10,8 +10,9 @@ import numpy as np
 from gqn_rl.envs.cameras import Camera
 from gqn_rl.experience import EXPERIENCE, Experience
 from gqn_rl.imagenet import ImageNetEncoder, load_weights
-from gqn_rl.representation import SceneEncoder, random_encoder
+from gqn_rl.representation import random_encoder
 from gqn_rl.runtimes import TORCH
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import IMAGE, VIEWPOINT, Views
 from gqn_rl.wrappers.factory import make_env
 from gqn_rl.wrappers.observation import PIXELS

@@ -11,7 +11,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from gqn_rl.agents.networks.shift import RandomShift
 from gqn_rl.checkpoint.upgrades import weight_1_to_2
-from gqn_rl.representation import SceneEncoder, load_encoder
+from gqn_rl.representation import load_encoder
+from gqn_rl.scene_encoder import SceneEncoder
 from gqn_rl.views import IMAGE, VIEWPOINT, VIEWPOINT_SIZE, Views, restore_images
 
 

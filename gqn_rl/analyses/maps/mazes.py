@@ -18,7 +18,7 @@ from torch import Tensor
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.dataset.shards import scene_rng
 from gqn_rl.progress import tqdm
-from gqn_rl.representation import SceneEncoder
+from gqn_rl.scene_encoder import SceneEncoder
 
 MOST_BYTES = 8 * 2**30
 """ψ of all views must fit into this much memory."""

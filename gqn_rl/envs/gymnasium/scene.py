@@ -6,52 +6,28 @@ its radius lets the farthest of it just fit into the picture. Data, agents and t
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 
-from gqn_rl.envs.cameras import Camera, Dome, Fixed, Showing
+from gqn_rl.envs.cameras import Dome, Showing
+from gqn_rl.envs.gymnasium.cameras import Ball, _decimals, _rounded, make_cameras
+from gqn_rl.envs.gymnasium.making import Policy, find_policy, make_mujoco_env
+from gqn_rl.envs.gymnasium.parts import _joint_names, _joint_values, _name, drawn_geoms, drawn_sites, moving_bodies
 from gqn_rl.envs.renderer import DEFAULT_FOVY_DEG, assets_changed
 from gqn_rl.envs.scene import MujocoScene
 from gqn_rl.envs.simulation import find_simulation, prepare_picture
 from gqn_rl.envs.visual import Visual, make_option
-
-Policy = Callable[[Any], Any]
-"""Observation of the environment → action."""
 
 HOLD_STEPS = 5
 """A random action is held this long: independent ones cancel out and leave an arm near where it began."""
 BOUNDING_SEED, BOUNDING_ROLLOUTS, BOUNDING_STEPS = 0, 20, 50
 """The random rollouts that say where things move."""
 
-RADII = (0.95, 1.1)
-"""Of the dome, times the distance at which a ball around everything movable just fits into the picture."""
-AIM_JITTER = 0.05  # times the radius of that ball
-ELEVATION_DEG = (30.0, 60.0)
-AZIMUTH_DEG, HELD_OUT_AZIMUTH_DEG = (-150.0, 150.0), (150.0, 210.0)
-FIXED_AZIMUTH_DEG, FIXED_ELEVATION_DEG = -90.0, 45.0  # x to the right, z up, as planar tasks are drawn
 WAVELENGTHS = (3.0, 1.5, 0.75)  # of the model's rays, times the radius of the ball
-_DRAWN_GROUPS = 3  # MuJoCo draws geoms of the groups below this
-_DIGITS = 3  # of lengths that come from rollouts: another version of MuJoCo must not make another data set
-
-
-@dataclasses.dataclass(frozen=True)
-class Ball:
-    """A ball around everything that moves.
-
-    Attributes:
-        center_w: metres.
-        radius_m: metres.
-    """
-
-    center_w: tuple[float, float, float]
-    radius_m: float
 
 
 class GymnasiumScene(MujocoScene):
@@ -197,128 +173,5 @@ class GymnasiumScene(MujocoScene):
         self.env.close()
 
 
-def make_cameras(
-    bound: Callable[[], Ball],
-    center_w: Sequence[float] | None = None,
-    reach_m: float | None = None,
-    azimuth_deg: Sequence[float] = AZIMUTH_DEG,
-    elevation_deg: Sequence[float] = ELEVATION_DEG,
-) -> tuple[Ball, dict[str, Camera]]:
-    """Returns the ball that must be in view, and cameras "fixed", "moving" and "heldout" around it.
-
-    Args:
-        bound: finds the ball; called only where it is not given whole.
-        center_w: of the ball, in metres.
-        reach_m: its radius.
-        azimuth_deg: of "moving"; "heldout" stands behind, between 150° and 210°.
-        elevation_deg: of "moving" and "heldout".
-    """
-    if center_w is None or reach_m is None:
-        found = bound()
-        center_w, reach_m = center_w or found.center_w, reach_m or found.radius_m
-    if reach_m <= 0:
-        raise ValueError(f"`camera.reach_m` must be above 0, got {reach_m}.")
-    x, y, z = map(float, center_w)
-    distance = reach_m / math.sin(math.radians(DEFAULT_FOVY_DEG) / 2)
-    near, far = (_rounded(factor * distance) for factor in RADII)
-    elevation = (float(elevation_deg[0]), float(elevation_deg[1]))
-    moving = Dome(
-        (x, y, z),
-        (near, far),
-        (float(azimuth_deg[0]), float(azimuth_deg[1])),
-        elevation,
-        _rounded(AIM_JITTER * reach_m),
-    )
-    front = Dome((x, y, z), (distance, distance), (FIXED_AZIMUTH_DEG,) * 2, (FIXED_ELEVATION_DEG,) * 2)
-    px, py, pz = (_rounded(value) for value in front.sample(np.random.default_rng(0)).position_w)
-    heldout = dataclasses.replace(moving, azimuth_deg=HELD_OUT_AZIMUTH_DEG)
-    return Ball((x, y, z), float(reach_m)), {
-        "fixed": Fixed((px, py, pz), (x, y, z)),
-        "moving": moving,
-        "heldout": heldout,
-    }
-
-
-def make_mujoco_env(id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
-    """Makes an environment without its time limit.
-
-    Raises:
-        ValueError: there is none of this id, it cannot be made, or it has no MuJoCo model.
-    """
-    try:
-        env = gym.make(id, disable_env_checker=True, max_episode_steps=-1, **kwargs)
-    except (gym.error.Error, ImportError, TypeError) as error:
-        raise ValueError(f"`env.id` {id!r} cannot be made with {dict(kwargs)}: {error}") from error
-    find_simulation(env)
-    return env
-
-
-def find_policy(path: str) -> Policy:
-    """Imports the function that `my_package.my_module:function` names.
-
-    Raises:
-        ValueError: there is no such function.
-    """
-    module, _, name = path.partition(":")
-    try:
-        policy = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"`policy` must be `package.module:function`, got {path!r}: {error}.") from error
-    if not callable(policy):
-        raise ValueError(f"`policy` {path!r} must be a function from observation to action, got {policy!r}.")
-    return policy
-
-
-def moving_bodies(model: mujoco.MjModel) -> np.ndarray:
-    """Returns the ids of all bodies that are not welded to the world, int [N]."""
-    mocap = np.isin(model.body_rootid, np.flatnonzero(model.body_mocapid >= 0))
-    return np.flatnonzero((model.body_weldid != 0) | mocap)
-
-
-def drawn_geoms(model: mujoco.MjModel, bodies: np.ndarray) -> np.ndarray:
-    """Returns the ids of the bodies' geoms that are drawn and of finite size, int [N]."""
-    drawn = (model.geom_group < _DRAWN_GROUPS) & (model.geom_rgba[:, 3] > 0) & (model.geom_rbound > 0)
-    return np.flatnonzero(np.isin(model.geom_bodyid, bodies) & drawn)
-
-
-def drawn_sites(model: mujoco.MjModel, bodies: np.ndarray) -> np.ndarray:
-    """Returns the ids of the bodies' sites that are drawn, int [N]."""
-    drawn = (model.site_group < _DRAWN_GROUPS) & (model.site_rgba[:, 3] > 0)
-    return np.flatnonzero(np.isin(model.site_bodyid, bodies) & drawn)
-
-
-_JOINT_ENTRIES = {
-    mujoco.mjtJoint.mjJNT_HINGE: ("sin", "cos"),
-    mujoco.mjtJoint.mjJNT_SLIDE: ("m",),
-    mujoco.mjtJoint.mjJNT_BALL: ("qw", "qx", "qy", "qz"),
-    mujoco.mjtJoint.mjJNT_FREE: ("x", "y", "z", "qw", "qx", "qy", "qz"),
-}
-
-
-def _joint_names(model: mujoco.MjModel, joint: int) -> list[str]:
-    entries = _JOINT_ENTRIES[mujoco.mjtJoint(model.jnt_type[joint])]
-    return [f"joint_{_name(model.joint(joint), joint)}/{entry}" for entry in entries]
-
-
-def _joint_values(model: mujoco.MjModel, data: mujoco.MjData, joint: int) -> np.ndarray:
-    kind, begin = mujoco.mjtJoint(model.jnt_type[joint]), model.jnt_qposadr[joint]
-    if kind == mujoco.mjtJoint.mjJNT_HINGE:
-        return np.array([np.sin(data.qpos[begin]), np.cos(data.qpos[begin])])
-    return data.qpos[begin : begin + len(_JOINT_ENTRIES[kind])]
-
-
-def _name(element: Any, number: int | None = None) -> str:
-    """Returns a body's or joint's name, or its number; without slashes, which group entries of a state."""
-    return element.name.replace("/", ".") or f"{'body' if number is None else ''}{element.id}"
-
-
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
-def _decimals(scale: float) -> int:
-    return _DIGITS - 1 - math.floor(math.log10(scale))
