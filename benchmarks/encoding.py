@@ -4,7 +4,8 @@
 
 One thread, pictures of noise, batches of one environment, of the 8 that a worker has in training on two cores, and of
 16 and 32. Every round gives each runtime one turn; the table has the least and the median of wall-clock and of
-processor milliseconds a picture, and how many times torch's speed that is. It is done twice: with glibc's malloc as it
+processor milliseconds a picture, how many times torch's speed that is, and the share of the peak: arithmetic a second
+over that of a 1024² matrix product by torch, which takes its turn too. It is done twice: with glibc's malloc as it
 is, as whoever calls `load_encoder` in a program of their own has it, and keeping freed memory, as this package's
 commands do (`gqn_rl.machine`), which helps torch alone. Then, for each runtime in a process of its own: processor
 seconds of the first picture, with the cache of exported encoders empty and full, and by how much the process grows.
@@ -13,7 +14,7 @@ bfloat16 is measured where the processor computes it. Beside other programs trus
 
 from __future__ import annotations
 
-import itertools
+import functools
 import json
 import os
 import pathlib
@@ -27,17 +28,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training import machine, settings_of, write
 from gqn_rl import load_encoder
 from gqn_rl.machine import keep_freed_memory
+from gqn_rl.representation import SceneEncoder
 from gqn_rl.runtimes import TORCH
 from gqn_rl.runtimes.cache import FOLDER_VARIABLE
 from gqn_rl.runtimes.onnx_file import random_views
-from gqn_rl.scene_encoder import SceneEncoder
 
 BATCH_SIZES = (1, 8, 16, 32)
 RUNTIMES = ((TORCH, "float32"), ("onnx", "float32"), ("openvino", "float32"), ("openvino", "bf16"))
+PEAK_SIZE = 1024
 MALLOCS = ("as it is", "keeps freed memory")
 
 
@@ -57,9 +60,13 @@ def turns(encoders: dict[str, SceneEncoder], batch: int, rounds: int) -> list[di
     views = random_views(next(iter(encoders.values())).image_size, batch)
     reference = next(iter(encoders.values())).encode_views(*views)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in encoders}
-    for _, (name, encoder) in itertools.product(range(rounds), encoders.items()):
-        times[name].append(timed(lambda encoder=encoder: encoder.encode_views(*views)))  # type: ignore[misc]
-    rows = []
+    square, products = torch.randn(PEAK_SIZE, PEAK_SIZE), []
+    for _ in range(rounds):
+        for name, encoder in encoders.items():
+            times[name].append(timed(functools.partial(encoder.encode_views, *views)))
+        products.append(timed(lambda: square @ square)[1])
+    peak_gflop_per_s = 2e-9 * PEAK_SIZE**3 / statistics.median(products)
+    gflop, rows = gflop_of(next(iter(encoders.values()))), []
     for name, found in times.items():
         row: dict[str, Any] = {"runtime": name, "batch": batch}
         for kind, seconds in zip(("wall", "cpu"), zip(*found, strict=True), strict=True):
@@ -69,7 +76,16 @@ def turns(encoders: dict[str, SceneEncoder], batch: int, rounds: int) -> list[di
         rows.append(row | {"largest_difference": f"{difference:.1e}"})
     for row in rows:
         row["times_torch"] = round(rows[0]["cpu_ms_median"] / row["cpu_ms_median"], 2)
+        row["share_of_peak"] = round(1e3 * gflop / row["cpu_ms_median"] / peak_gflop_per_s, 2)
+        row["peak_gflop_per_s"] = round(peak_gflop_per_s, 1)
     return rows
+
+
+def gflop_of(encoder: SceneEncoder) -> float:
+    """Returns the arithmetic of a picture, counted while torch encodes it."""
+    with FlopCounterMode(display=False) as counter:
+        encoder.encode_views(*random_views(encoder.image_size, 1))
+    return counter.get_total_flops() / 1e9
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float]:

@@ -39,7 +39,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gqn_rl.agents.speed import choose_matmul
+from gqn_rl.agents.speed import fast_matmul
 from gqn_rl.checkpoint.upgrades import settings_1_to_2
 from gqn_rl.dataset import Batch
 from gqn_rl.models import build_model
@@ -167,9 +167,13 @@ def is_there(folder: str, name: str) -> bool:
 
 def matmul(dtype: torch.dtype, batch: int, size: int = 1024) -> Step:
     """Returns multiplications of two matrices, whatever the batch, by the quicker of torch's libraries."""
-    choose_matmul()
     a = torch.randn(size, size).to(dtype)
-    return lambda: [a @ a for _ in range(100)]
+
+    @fast_matmul()
+    def step() -> list[torch.Tensor]:
+        return [a @ a for _ in range(100)]
+
+    return step
 
 
 def resident_mib(entry: str) -> float:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:
+    from gqn_rl.localisation import localise
     from gqn_rl.representation import load_encoder
     from gqn_rl.wrappers import CameraObservation, GQNObservationWrapper
 
 __version__ = "0.1.0"
-__all__ = ["CameraObservation", "GQNObservationWrapper", "__version__", "load_encoder"]
+__all__ = ["CameraObservation", "GQNObservationWrapper", "__version__", "load_encoder", "localise"]
 
 _HOME_OF = {
     "CameraObservation": "wrappers",
     "GQNObservationWrapper": "wrappers",
     "load_encoder": "representation",
+    "localise": "localisation",
 }
 
 gymnasium.register(id="gqn_rl/JacoReach-v0", entry_point="gqn_rl.envs.jaco.reach:JacoReachEnv")

@@ -20,6 +20,7 @@ from gqn_rl.analyses.algebra import AlgebraSettings, algebra
 from gqn_rl.analyses.common import load_subject, model_label
 from gqn_rl.analyses.composition import CompositionSettings, composition
 from gqn_rl.analyses.consistency import ConsistencySettings, consistency
+from gqn_rl.analyses.localisation import LocalisationFindingSettings, localisation
 from gqn_rl.analyses.maps import analyses
 from gqn_rl.analyses.maps.evaluation import MapJudge
 from gqn_rl.analyses.maps.mazes import encode_mazes, new_layouts, scene_settings, true_walls
@@ -52,6 +53,7 @@ FINDINGS: dict[str, tuple[Callable[..., str], Callable[..., Any]]] = {
     "algebra": (algebra, AlgebraSettings),
     "composition": (composition, CompositionSettings),
     "consistency": (consistency, ConsistencySettings),
+    "localisation": (localisation, LocalisationFindingSettings),
     "probes": (probes, ProbesSettings),
     "surprise": (surprise, SurpriseSettings),
     "tsne": (tsne, TsneSettings),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gqn_rl.models import winograd
 from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Convolved, Gaussian, GaussianHead, MapConv, fit_map
 from gqn_rl.models.protocols import ConditionShape
 
@@ -51,7 +52,7 @@ class Conditioning(nn.Module):
         super().__init__()
         self.map_size, self.channels = sizes.map_size, channels
         constant, viewpoint_size = sizes.condition[:2]
-        self.from_viewpoint: nn.Module | None = None
+        self.from_viewpoint: ConstantMapConv | None = None
         self.from_r: nn.Module | None = None
         if viewpoint_size:
             self.from_viewpoint = ConstantMapConv(viewpoint_size, channels, sizes.kernel_size, sizes.map_size)
@@ -67,6 +68,11 @@ class Conditioning(nn.Module):
         if self.from_r is None or self.from_viewpoint is None or r is None:
             return v.new_zeros(len(v), self.channels, 1, 1)
         r = r if r.ndim == 2 else fit_map(r, self.map_size)
+        if isinstance(self.from_r, MapConv) and len(r) == len(v):
+            maps = [r, v[:, :, None, None].expand(-1, -1, *r.shape[2:])]
+            weights = [self.from_r.weight, self.from_viewpoint.conv.weight]
+            if winograd.pays(maps, weights):
+                return winograd.convolve(maps, weights)
         share_of_r, share_of_v = self.from_r(r), self.from_viewpoint(v)
         if len(r) == len(v):
             return share_of_v + share_of_r
