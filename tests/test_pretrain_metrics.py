@@ -33,6 +33,14 @@ def test_ssim_of_one_window_by_hand():
     assert given.shape == (1,) and float(given) == pytest.approx(np.mean(expected), abs=1e-9)
 
 
+def test_ssim_of_equal_pictures_is_at_most_1_in_float32():
+    """Rounding must not lead above the best value: equal pictures of 64 kinds, single precision."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(64, 3, 24, 24, generator=generator) * torch.linspace(0.01, 1, 64)[:, None, None, None]
+    found = metrics.ssim(image, image)
+    assert float(found.max()) <= 1.0 and float(found.min()) > 1 - 1e-4
+
+
 def test_ssim_of_equal_and_flat_pictures():
     """Equal pictures have SSIM 1; flat ones of intensity 0 and 1 have C1 / (1 + C1)."""
     image = torch.rand(2, 3, 20, 24, dtype=torch.float64)

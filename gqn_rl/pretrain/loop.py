@@ -1,4 +1,8 @@
-"""The pretraining loop: from views to a frozen encoder, resumable at any step to the last bit."""
+"""The pretraining loop: from views to a frozen encoder, resumable at any step to the last bit.
+
+That is on the same number of threads (`threads=`), with the same torch, on a like processor: sums are split among
+threads, and split otherwise they round otherwise.
+"""
 
 from __future__ import annotations
 
