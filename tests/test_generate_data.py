@@ -54,7 +54,7 @@ def test_command_makes_data_continues_it_and_refuses_other_settings(tmp_path):
     [
         (
             "env=moon",
-            "`env` has no choice `moon`. Valid: gymnasium, imported, jaco, jaco_avoid, jaco_track, maze, rooms, ",
+            "`env` has no choice `moon`. Valid: digit_cube, gymnasium, imported, jaco, jaco_avoid, jaco_track, maze, ",
         ),
         ("num_scenes=0", "`num_scenes` must be at least 1, got 0."),
         ("scenes=5", "no setting `scenes`"),
