@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import distributions, nn
 
+from gqn_rl.models.conv_lstm import ConvLSTM
 from gqn_rl.models.densities.cores import Canvas
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Gaussian, gaussian_kl
+from gqn_rl.models.layers import ConstantMapConv, Gaussian, gaussian_kl
 
 
 def random_gaussian(seed: int) -> Gaussian:

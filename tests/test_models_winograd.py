@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gqn_rl.models import winograd
-from gqn_rl.models.layers import Convolved, MapConv, add_convolved, advance_cell
+from gqn_rl.models.conv_lstm import Convolved, add_convolved, advance_cell
+from gqn_rl.models.layers import MapConv
 from gqn_rl.pretrain.objectives.elbo import negative_elbo
 from gqn_rl.views import Views
 from tests.flat_settings import build_model

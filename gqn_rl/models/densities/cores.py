@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gqn_rl.models import winograd
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM, Convolved, Gaussian, GaussianHead, MapConv, fit_map
+from gqn_rl.models.conv_lstm import ConvLSTM, Convolved
+from gqn_rl.models.layers import ConstantMapConv, Gaussian, GaussianHead, MapConv, fit_map
 from gqn_rl.models.protocols import ConditionShape
 
 

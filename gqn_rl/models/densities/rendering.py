@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from gqn_rl.models.config import SceneFacts
+from gqn_rl.models.conv_lstm import ConvLSTM
 from gqn_rl.models.densities.cores import Canvas, Conditioning, CoreSizes
 from gqn_rl.models.densities.states import RayState
-from gqn_rl.models.layers import ConstantMapConv, ConvLSTM
+from gqn_rl.models.layers import ConstantMapConv
 from gqn_rl.models.protocols import Condition, ConditionShape
 
 FIRST_STATES = ("rays", "cells")
