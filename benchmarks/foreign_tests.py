@@ -1,11 +1,11 @@
-"""Others' own tests against our classes: Stable-Baselines3's and Gymnasium's.
+"""Stable-Baselines3's own tests with our classes in the place of theirs.
 
-    python -m benchmarks.foreign_tests a3c FOLDER           # of Stable-Baselines3's source distribution
+    python -m benchmarks.foreign_tests a3c FOLDER
     python -m benchmarks.foreign_tests shared_memory FOLDER
-    python -m benchmarks.foreign_tests tasks FOLDER         # of Gymnasium's
 
-FOLDER holds `tests`; none of it is ours, and none of it is kept here. Only tests that use the class that ours stands in
-for are run. Writes one row for each to results/foreign_tests/<name>.csv: file, test, outcome, and why it did not pass.
+FOLDER holds `tests` of its source distribution; none of it is ours, and none of it is kept here. Run are the tests that
+are parametrised with the class that ours stands in for, or that name it and are parametrised with no environment. One
+row for each is written to results/foreign_tests/<name>.csv: file, test, outcome, and why it did not pass.
 """
 
 from __future__ import annotations
@@ -16,27 +16,21 @@ import inspect
 import os
 import re
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pytest
 import stable_baselines3
 import torch
 from stable_baselines3.common import vec_env
 from stable_baselines3.common.vec_env import subproc_vec_env
 
-import gqn_rl
 from gqn_rl.agents.a3c import A3C
-from gqn_rl.envs import ENV_IDS
 from gqn_rl.processes import starting
 from gqn_rl.wrappers.shared_memory import SharedMemoryVecEnv
 from tests.tiny_envs import forkserver
 
 WRITTEN = Path("results/foreign_tests")
-WRAPPED = "wrapped"
-"""Namespace of our tasks seen through wrappers."""
 
 
 class SubprocVecEnv(SharedMemoryVecEnv):
@@ -60,31 +54,7 @@ def put_shared_memory() -> None:
         module.SubprocVecEnv = SubprocVecEnv  # type: ignore[misc, assignment]
 
 
-def put_tasks() -> None:
-    """Lets Gymnasium's list of environments to be tested be ours, bare, through a camera, and through an encoder."""
-    for name in ENV_IDS:
-        for seen in ("camera", "representation"):
-            make = lambda name=name, seen=seen: _seen(name, seen)  # noqa: E731
-            gym.register(f"{WRAPPED}/{name}_{seen}-v0", entry_point=make)
-    specs = [spec for spec in gym.registry.values() if spec.namespace in ("gqn_rl", WRAPPED)]
-    utils = types.ModuleType("tests.envs.utils")
-    utils.all_testing_env_specs = specs  # type: ignore[attr-defined]
-    utils.all_testing_initialised_envs = [gym.make(spec.id) for spec in specs]  # type: ignore[attr-defined]
-    utils.mujoco_testing_env_specs = utils.gym_testing_env_specs = []  # type: ignore[attr-defined]
-    sys.modules["tests.envs.utils"] = utils
-
-
-def _seen(name: str, seen: str) -> gym.Env[Any, Any]:
-    """Makes a task with pictures for observations, or with r of the encoder that is shipped for its scenes."""
-    env = gym.make(ENV_IDS[name])
-    camera = gqn_rl.CameraObservation(env, "first_person" if name == "maze" else "moving")
-    if seen == "camera":
-        return camera
-    return gqn_rl.GQNObservationWrapper(camera, gqn_rl.load_encoder("maze" if name == "maze" else "jaco"))
-
-
 PUT = {"a3c": (put_a3c, "A3C", r"\bA2C\b"), "shared_memory": (put_shared_memory, "SubprocVecEnv", r"\bSubprocVecEnv\b")}
-PUT["tasks"] = (put_tasks, "v0", r"(?!)")
 
 
 class Kept:
