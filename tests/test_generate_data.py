@@ -1,29 +1,17 @@
 """The command line that makes data: the real Jaco scene, the same command again, and errors in one sentence."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from gqn_rl.dataset import MultiViewDataset
+from tests.in_process import give
 
 SMALL = ("num_scenes=6", "held_out_scenes=2", "views_per_scene=3", "scenes_per_shard=4", "env.scene.image_size=16")
 
 
 def run(folder, *arguments):
-    """Runs the command in `folder`, as a user would."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.run(
-        [sys.executable, "-m", "gqn_rl.generate_data", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    """Gives the command in `folder`."""
+    return give(folder, "generate_data", *arguments)
 
 
 def test_command_makes_data_continues_it_and_refuses_other_settings(tmp_path):
