@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gqn_rl.analyses.algebra import AlgebraSettings, algebra
-from gqn_rl.analyses.common import load_subject, model_label
+from gqn_rl.analyses.common import check_data_camera, load_subject, model_label
 from gqn_rl.analyses.composition import CompositionSettings, composition
 from gqn_rl.analyses.consistency import ConsistencySettings, consistency
 from gqn_rl.analyses.localisation import LocalisationFindingSettings, localisation
@@ -103,6 +103,7 @@ def load_map_subject(cfg: DictConfig) -> analyses.MazeSubject:
         raise ValueError(f"`encoder` {cfg.encoder} must predict other views, got {model_label(model)}.")
     dataset = MultiViewDataset(cfg.data.root, "heldout")
     settings = scene_settings(dataset.manifest)
+    check_data_camera(encoder, str(cfg.encoder), dataset)
     mazes = encode_mazes(encoder, dataset, MazeScene(**settings), cfg.num_mazes)
     judge = MapJudge.from_facts(facts[JUDGE])
     is_new = new_layouts(mazes.walls, true_walls(MultiViewDataset(cfg.data.root, "train")))

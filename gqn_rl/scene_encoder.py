@@ -100,6 +100,12 @@ class SceneEncoder:
         """Kind of device that encodes, "cpu" or "cuda"."""
         return self.module.readout.mean.device.type
 
+    @property
+    def fovy_deg(self) -> float | None:
+        """Vertical field of view of the pictures that it was trained on, degrees; None where its file has none."""
+        trained = self.metadata.get("dataset", {}).get("fovy_deg", self.module.model.config.scene.fovy_deg)
+        return None if trained is None else float(trained)
+
     def encode_views(self, images: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
         """Encodes each view on its own.
 
@@ -204,3 +210,28 @@ def _directions(metadata: dict[str, Any], features: str | None) -> torch.Tensor 
             "features=all."
         )
     return everything if features == "all" or positions is None else positions
+
+
+_SAME_FOVY_DEG = 1e-3
+"""Fields of view that differ by less are the same but for rounding."""
+
+
+def check_field_of_view(encoder: object, fovy_deg: object, *, name: str, whose: str, instead: str) -> None:
+    """Refuses pictures of another field of view than an encoder was trained on, where both are known.
+
+    Args:
+        encoder: a `SceneEncoder`; any other says no field of view and takes all.
+        fovy_deg: vertical field of view of the pictures that it is to encode, degrees; None if it is not known.
+        name: the encoder's, for the error.
+        whose: what has these pictures.
+        instead: what to choose, followed by the right number.
+
+    Raises:
+        ValueError: names both numbers.
+    """
+    trained = getattr(encoder, "fovy_deg", None)
+    if trained is not None and isinstance(fovy_deg, int | float) and abs(trained - fovy_deg) > _SAME_FOVY_DEG:
+        raise ValueError(
+            f"`encoder` {name} was trained on a vertical field of view of {trained:g}°, but {whose} have "
+            f"{fovy_deg:g}°; choose another encoder, or {instead}{trained:g}."
+        )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gqn_rl.analyses.common import check_data_camera
 from gqn_rl.analyses.maps.mazes import encode_mazes, scene_settings
 from gqn_rl.analyses.maps.training import (
     ENCODER_DIGEST,
@@ -62,6 +63,7 @@ def train_in(cfg: DictConfig) -> None:
     splits = {name: MultiViewDataset(cfg.data.root, name) for name in ("heldout", "train")}
     manifest = splits["train"].manifest
     scene = MazeScene(**scene_settings(manifest))
+    check_data_camera(encoder, str(cfg.encoder), splits["train"])
     torch.manual_seed(cfg.seed)
     representation = encoder.module.model.representation
     decoder = new_decoder(scene, encoder.representation_shape, cfg.decoder, representation.is_ground_plan)

@@ -1,17 +1,19 @@
 """What the findings share: errors in closed form, passes of bounded size, and clear refusals."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from gqn_rl.analyses import passes
-from gqn_rl.analyses.common import UNTRAINED, load_subject, need_views, view_counts, views_of
+from gqn_rl.analyses.common import UNTRAINED, check_data_camera, load_subject, need_views, view_counts, views_of
 from gqn_rl.analyses.passes import draw, encode, errors, picture_columns, predict
 from gqn_rl.checkpoint import save_model
 from gqn_rl.models.likelihood import gaussian_nll
 from gqn_rl.picture_metrics import nll_floor
+from gqn_rl.representation import load_encoder
 from gqn_rl.views import prepare_images
 from tests.tiny_findings import rng, tiny_subject
 from tests.tiny_pretraining import make_data, tiny_model
@@ -95,3 +97,14 @@ def test_subjects_have_rivals_and_pictures_of_their_size(tmp_path):
     assert list(loaded.all_models) == ["GQN", "GQN 2", UNTRAINED]
     with pytest.raises(ValueError, match=r"needs pictures of 32 pixels, those of `data.root` .* have 16"):
         load_subject(tmp_path / "large.safetensors", tmp_path / "data")
+
+
+def test_an_encoder_of_another_field_of_view_than_the_data_is_refused():
+    """Both numbers are named; where either is not known, nothing is refused."""
+    narrow = SimpleNamespace(root="data", manifest={"scene_facts": {"fovy_deg": 30.0}})
+    jaco = load_encoder("jaco", runtime="torch")
+    assert jaco.fovy_deg == 45.0
+    with pytest.raises(ValueError, match=r"`encoder` jaco was trained on .* of 45°, but the pictures .* have 30°; "):
+        check_data_camera(jaco, "jaco", narrow)
+    check_data_camera(jaco, "jaco", SimpleNamespace(root="data", manifest={"scene_facts": {"fovy_deg": 45.0}}))
+    check_data_camera(jaco, "jaco", SimpleNamespace(root="data", manifest={}))

@@ -29,7 +29,7 @@ from tests import golden
 from tests.fake_scene import FakeScene
 from tests.tiny_pretraining import make_data, tiny_settings
 
-SCENE = SceneFacts(16, 7, 50.0, (0.8, 3.0), (2.0, 1.0))
+SCENE = SceneFacts(16, 7, 45.0, (0.8, 3.0), (2.0, 1.0))
 SMALL = {"num_steps": 2, "shared_cores": True, "hidden_channels": 8, "latent_channels": 2, "canvas_channels": 4,
          "kernel_size": 3, "downsample": 4}  # fmt: skip
 CVAE = {

@@ -269,6 +269,11 @@ def test_a3c_trains_on_an_encoder_in_each_worker(tmp_path):
     (["repr=autoencoder"], "has objective=views, but repr=autoencoder stands for one with objective=autoencoder"),
     (["repr=pixels_joints", "repr.proprioception=[elbow]"], "`proprioception` must hold beginnings of names of"),
     (["repr=gqn", "encoder=nowhere.safetensors"], "`python -m gqn_rl.pretrain` trains one"),
+    (
+        ["repr=gqn", "+env.scene.fovy_deg=60"],
+        "`encoder` jaco was trained on a vertical field of view of 45°, but the cameras of this task have 60°; "
+        "choose another encoder, or env.scene.fovy_deg=45.",
+    ),
     (["repr=gqn", "agent=a3c", "agent.encoding_server=true"], "`agent.encoding_server` has been removed: "),
     (["repr=oracle", "eval_every=0"], "`eval_every` must be an integer of at least 1, got 0."),
     (["repr=oracle", "eval_every=null"], "`eval_every` must be an integer like 20000, got null."),

@@ -29,6 +29,27 @@ class FakeEncoder:
         return np.concatenate([images.mean((1, 2)), viewpoints[:, :1]], axis=1).astype(np.float32)
 
 
+class NarrowEncoder(FakeEncoder):
+    """One that says which field of view it was trained on."""
+
+    fovy_deg = 30.0
+
+
+class NarrowCamera(Fixed):
+    """A camera with a field of view of its own."""
+
+    fovy_deg = 30.0
+
+
+def test_an_encoder_of_another_field_of_view_is_refused():
+    """The camera's own field of view counts; both numbers are named, and the right camera is taken."""
+    with pytest.raises(ValueError, match=r"was trained on .* of 30°, but the pictures of the environment have 45°; "):
+        GQNObservationWrapper(reacher(FIXED), NarrowEncoder())
+    env = GQNObservationWrapper(reacher(NarrowCamera((0.35, 0.0, 0.45), (0.0, 0.0, 0.0))), NarrowEncoder())
+    assert env.observation_space["representation"].shape == (4,)
+    assert GQNObservationWrapper(PictureEnv(), NarrowEncoder(), viewpoint=np.zeros(7)) is not None  # says no camera
+
+
 class PictureEnv(gym.Env):
     """Observes a bare picture whose every pixel is 10 times the number of steps since the reset."""
 

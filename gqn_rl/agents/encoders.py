@@ -11,7 +11,7 @@ from gqn_rl.checkpoint import R_DIRECTIONS
 from gqn_rl.envs import Task, make_task
 from gqn_rl.models.config import scene_facts
 from gqn_rl.representation import load_encoder, num_entries
-from gqn_rl.scene_encoder import SceneEncoder
+from gqn_rl.scene_encoder import SceneEncoder, check_field_of_view
 from gqn_rl.wrappers import FINETUNED, SCRATCH, imagenet_encoder, untrained_encoder
 
 FEW_DIRECTIONS = 8
@@ -33,7 +33,10 @@ def encoder_for(settings: Mapping[str, Any], task: Task, camera: str, env_kwargs
     kind = settings["repr"]["kind"]
     if kind in ("gqn", "vae", FINETUNED):
         encoder = pretrained(settings)
-        check_field_of_view(encoder, task, settings["encoder"] or settings["env"]["name"])
+        check_field_of_view(
+            encoder, task.model_settings.get("fovy_deg"), name=settings["encoder"] or settings["env"]["name"],
+            whose="the cameras of this task", instead="env.scene.fovy_deg=",
+        )  # fmt: skip
         warn_of_another_camera(encoder, camera, task)
     elif kind in ("random_encoder", SCRATCH, "imagenet"):
         encoder = unpretrained(settings, task, env_kwargs)
@@ -130,21 +133,6 @@ def warn_of_what_r_leaves_out(encoder: SceneEncoder, env: Mapping[str, Any]) -> 
             "more than scenes do, so whatever they hold, perhaps a goal, is left out. Pretraining for longer separates "
             "them.",
             stacklevel=2,
-        )
-
-
-def check_field_of_view(encoder: SceneEncoder, task: Task, name: str) -> None:
-    """Refuses an encoder that was trained on pictures of another field of view than the task's cameras have.
-
-    Raises:
-        ValueError: names both numbers.
-    """
-    trained = encoder.metadata.get("dataset", {}).get("fovy_deg", encoder.module.model.config.scene.fovy_deg)
-    now = task.model_settings.get("fovy_deg")
-    if trained is not None and now is not None and float(trained) != float(now):
-        raise ValueError(
-            f"`encoder` {name} was trained on a vertical field of view of {trained:g}°, but the cameras of this task "
-            f"have {now:g}°; choose another encoder, or env.scene.fovy_deg={trained:g}."
         )
 
 

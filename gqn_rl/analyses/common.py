@@ -13,6 +13,7 @@ import torch
 from gqn_rl.dataset import MultiViewDataset
 from gqn_rl.models import SceneModel
 from gqn_rl.representation import load_encoder, random_encoder
+from gqn_rl.scene_encoder import SceneEncoder, check_field_of_view
 from gqn_rl.views import Views
 
 UNTRAINED = "untrained"
@@ -71,12 +72,21 @@ def load_subject(
                 f"`encoder` {path} needs pictures of {one.image_size} pixels, those of `data.root` {root} have "
                 f"{dataset.image_size}; choose data of that size."
             )
+        check_data_camera(one, str(path), dataset)
     config = loaded[0].metadata["model"]
     labels = [model_label(one.module.model) for one in loaded]
     labels = [label if label not in labels[:i] else f"{label} {i + 1}" for i, label in enumerate(labels)]
     models = {label: one.module.model for label, one in zip(labels, loaded, strict=True)}
     models[UNTRAINED] = random_encoder(config, seed).to(device).module.model
     return Subject(models.pop(labels[0]), dataset, labels[0], models)
+
+
+def check_data_camera(encoder: SceneEncoder, name: str, dataset: MultiViewDataset) -> None:
+    """Refuses an encoder that was trained on pictures of another field of view than a data set's."""
+    check_field_of_view(
+        encoder, dataset.manifest.get("scene_facts", {}).get("fovy_deg"), name=name,
+        whose=f"the pictures of `data.root` {dataset.root}", instead="data with env.scene.fovy_deg=",
+    )  # fmt: skip
 
 
 def need_views(model: SceneModel, what: str) -> SceneModel:

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gqn_rl.scene_encoder import check_field_of_view
 from gqn_rl.views import IMAGE, VIEWPOINT, CameraPose
 from gqn_rl.wrappers.camera import viewpoint_space
 from gqn_rl.wrappers.context import Encoder, Frame, RepresentationMap, RepresentationSpec, as_viewpoint
@@ -68,6 +69,10 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
         space = env.observation_space if self._ask_viewpoint is None else _with_viewpoint(env.observation_space)
         constant = None if callable(viewpoint) else viewpoint
         self._map = RepresentationMap(spec, space, num_envs=1, viewpoint=constant)
+        check_field_of_view(
+            self._map.encoder, _field_of_view(env), name=encoder if isinstance(encoder, str) else "(the one given)",
+            whose="the pictures of the environment", instead="a camera with fovy_deg=",
+        )  # fmt: skip
         self.observation_space = self._map.observation_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -82,6 +87,14 @@ class GQNObservationWrapper(gym.ObservationWrapper[Any, Any, Any], gym.utils.Rec
             parts[VIEWPOINT] = as_viewpoint(self._ask_viewpoint(self.env))
         batch = {key: np.asarray(value)[None] for key, value in parts.items()}
         return {key: value[0] for key, value in self._map.step(batch).items()}
+
+
+def _field_of_view(env: gym.Env[Any, Any]) -> object:
+    """Returns the vertical field of view of an environment's pictures, degrees; None where it does not say."""
+    try:
+        return env.get_wrapper_attr("fovy_deg")
+    except AttributeError:
+        return None
 
 
 def _with_viewpoint(space: gym.Space[Any]) -> gym.spaces.Dict:
