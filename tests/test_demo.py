@@ -9,12 +9,32 @@ import pytest
 
 from gqn_rl import demo
 from gqn_rl.processes import commands
+from tests.in_process import give
 from tests.waiting import is_running, wait_until
+
+SMALLEST = demo.Size(
+    data=("num_scenes=8", "held_out_scenes=8", "views_per_scene=5", "num_workers=1"),
+    pretrain=("model=gqn_debug", "train.total_steps=2", "threads=1", "data.num_workers=1"),
+    agents=(
+        "eval_every=64", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=32",
+        "agent.settings.batch_size=32", "agent.settings.n_epochs=1", "runtime=torch",
+    ),
+    steps=64,
+)  # fmt: skip
 
 
 @pytest.mark.slow
-def test_quick_demo_makes_everything_it_names_and_does_it_once(tmp_path, capfd):
+def test_quick_demo_makes_everything_it_names_and_does_it_once(tmp_path, monkeypatch, capfd):
     """Curves, sheet and rollouts exist; the command of an agent that was trained finds it finished."""
+
+    def run_here(command, stop, on_line=print):
+        done = give(tmp_path, command[2].removeprefix("gqn_rl."), *command[3:])
+        on_line(done.stdout + done.stderr)
+        return done.returncode
+
+    monkeypatch.setattr(demo, "QUICK", SMALLEST)
+    monkeypatch.setattr(demo, "run_command", run_here)
+    monkeypatch.setattr(demo, "available_cores", lambda: 1)  # one after the other: they share this process
     demo.main(["--quick", "--pretrain", "--out", str(tmp_path)])
     said = capfd.readouterr().out
     assert "$ python -m gqn_rl.pretrain" in said
@@ -25,7 +45,7 @@ def test_quick_demo_makes_everything_it_names_and_does_it_once(tmp_path, capfd):
         assert (tmp_path / path).stat().st_size > 0
     oracle = demo.agent_command(tmp_path, "oracle", tmp_path / "pretrain", demo.QUICK)
     demo.run_side_by_side({"oracle": oracle})
-    assert "is finished: 2048 environment steps" in capfd.readouterr().out
+    assert "is finished: 64 environment steps" in capfd.readouterr().out
 
 
 def test_an_encoder_that_ships_takes_the_place_of_pretraining(tmp_path, monkeypatch, capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import pathlib
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from gqn_rl.envs.gymnasium.scene import GymnasiumScene
 from gqn_rl.pretrain.data import open_splits
 from gqn_rl.wrappers import make_env
 from tests.flat_settings import build_model
+from tests.in_process import give
 from tests.projection import nearest_colour, pixel, project
 
 IDS = ("Reacher-v5", "Pusher-v5", "InvertedDoublePendulum-v5", "HalfCheetah-v5")
@@ -41,9 +41,7 @@ def state_of(scene) -> dict[str, float]:
 
 def command(tmp_path, module, *words):
     """Gives a command in a folder of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(gqn_rl.__file__).parents[1])}
-    line = [sys.executable, "-m", f"gqn_rl.{module}", "env=gymnasium", *words, "threads=1"]
-    return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    return give(tmp_path, module, "env=gymnasium", *words, "threads=1")
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -277,7 +275,7 @@ def test_from_command_to_curve(tmp_path):
         assert done.returncode == 0, done.stderr
     assert "model=gqn_debug" not in done.stdout and "gymnasium_InvertedPendulum-v5" in done.stdout
     agent = ["total_steps=64", "eval_every=32", "eval_episodes=2", "agent.num_envs=2", "agent.settings.n_steps=16"]
-    agent += ["agent.settings.batch_size=16", "agent.settings.n_epochs=1"]
+    agent += ["agent.settings.batch_size=16", "agent.settings.n_epochs=1", "runtime=torch"]
     folder = "runs/pretrain/gymnasium_InvertedPendulum-v5_{}_debug_seed0"
     for repr in ("oracle", "pixels", "gqn", "vae", "random_encoder"):
         encoder = [f"encoder={folder.format(repr)}"] if repr in ("gqn", "vae") else []

@@ -3,22 +3,19 @@
 import csv
 import json
 import os
-import pathlib
 import re
-import subprocess
-import sys
 import warnings
 
 import pytest
 from hydra import compose, initialize_config_module
 
-import gqn_rl
 from gqn_rl.agents import run_folder as files
 from gqn_rl.agents.encoders import warn_of_what_r_leaves_out
 from gqn_rl.agents.run_environments import task_arguments
 from gqn_rl.agents.run_facts import pretraining_cost
 from gqn_rl.locks import LOCK_FILE, sole_writer
 from gqn_rl.representation import load_encoder, random_encoder
+from tests.in_process import give
 
 CHOICES = [
     *("autoencoder", "gqn", "gqn_episode", "gqn_finetuned", "gqn_joints", "gqn_pixels", "gqn_window", "imagenet"),
@@ -32,10 +29,8 @@ SMALL = [
 
 
 def train_agent(tmp_path, *words):
-    """Runs the command in a folder of its own."""
-    command = [sys.executable, "-m", "gqn_rl.train_agent", *words]
-    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(gqn_rl.__file__).parents[1])}
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    """Gives the command in a folder of its own."""
+    return give(tmp_path, "train_agent", *words)
 
 
 @pytest.mark.parametrize("camera", ["fixed", "moving", "heldout"])
@@ -81,15 +76,15 @@ def test_pixels_have_the_strong_network_and_sb3s_under_a_name_of_its_own():
 
 RIVALS = [
     ["repr=pixels_rays", "camera=moving"], ["repr=pixels_points", "model@repr.model=gqn_debug", "camera=moving"],
-    ["repr=random_encoder", "model@repr.model=gqn_debug"],
-    ["repr=gqn", "agent=sac", "task={action: continuous}", "agent.settings.learning_starts=16"],
+    ["repr=random_encoder", "model@repr.model=gqn_debug", "runtime=torch"],
+    ["repr=gqn", "runtime=torch", "agent=sac", "task={action: continuous}", "agent.settings.learning_starts=16"],
 ]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", RIVALS)
 def test_every_kind_of_rival_trains_and_says_what_it_cost(tmp_path, words):
-    """Two processes' worth of setting up each; the folder tells the network, and pictures and actions before it."""
+    """The folder tells the network, and pictures and actions before it."""
     sizes = [word for word in SMALL if not word.startswith("agent.") or "agent=sac" not in words]
     done = train_agent(tmp_path, *sizes, "agent.num_envs=2", *words, "run_dir=run", "gif=false")
     assert done.returncode == 0 and not done.stderr, done.stderr
@@ -113,7 +108,7 @@ def test_mazes_have_settings_of_their_own_the_same_for_both_ppos():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [
-    ["repr=pixels_stack"], ["repr=random_encoder_episode", "model@repr.model=gqn_plan"],
+    ["repr=pixels_stack"], ["repr=random_encoder_episode", "model@repr.model=gqn_plan", "runtime=torch"],
     ["repr=pixels", "agent=ppo_lstm"], ["repr=pixels_stack", "agent=a3c", "agent.settings.n_workers=1"],
 ])  # fmt: skip
 def test_memory_rivals_run_in_a_maze(tmp_path, words):
@@ -160,7 +155,15 @@ def test_the_task_takes_any_keyword_argument_of_the_environment(word):
 @pytest.mark.slow
 def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
     """A multirun gives each job its folder; the same command again says that both are finished."""
-    words = ["-m", "repr=oracle,random_encoder", "camera=fixed", "gif=false", *SMALL]
+    words = [
+        "-m",
+        "repr=oracle,random_encoder",
+        "model@repr.model=gqn_debug",
+        "runtime=torch",
+        "camera=fixed",
+        "gif=false",
+        *SMALL,
+    ]
     first = train_agent(tmp_path, *words)
     assert first.returncode == 0, first.stderr
     for repr in ("oracle", "random_encoder"):
@@ -178,7 +181,7 @@ def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
 @pytest.mark.slow
 def test_a_finished_agent_is_evaluated_from_other_cameras_once(tmp_path):
     """Its own camera gives what the last evaluation gave, another camera a row of its own, once more nothing new."""
-    words = ["repr=random_encoder", "model@repr.model=gqn_debug", "camera=fixed", "gif=false", *SMALL]
+    words = ["repr=random_encoder", "model@repr.model=gqn_debug", "runtime=torch", "camera=fixed", "gif=false", *SMALL]
     for _ in range(2):
         done = train_agent(tmp_path, *words, "transfer=[fixed,heldout]")
         assert done.returncode == 0, done.stderr
