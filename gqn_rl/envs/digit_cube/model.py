@@ -10,7 +10,6 @@ import functools
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.datasets import load_digits
 
 CUBE_SIDE_M = 1.0
 ROOM_HALF_SIZE_M, WALL_HEIGHT_M = 2.6, 1.6
@@ -38,6 +37,8 @@ MARGIN, PIXEL_SIDE = 1, 4  # of paper around a digit, in its pixels; what a pixe
 @functools.cache
 def digit_images() -> tuple[np.ndarray, np.ndarray]:
     """Returns the handwritten digits that cubes wear: ink in [0, 1], float64 [N, 8, 8], and which each is, int [N]."""
+    from sklearn.datasets import load_digits  # here, because other scenes do without it and it takes seconds to import
+
     digits = load_digits()
     chosen = np.concatenate([np.flatnonzero(digits.target == digit)[:IMAGES_PER_DIGIT] for digit in range(NUM_DIGITS)])
     return digits.images[chosen] / 16.0, digits.target[chosen]
