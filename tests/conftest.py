@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: test 
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is: its own renderer, our reference, finds no display
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,13 @@ def own_cache(tmp_path_factory):
 def groups():
     """Makes models' dataclasses options of Hydra's groups, as every command does that has them."""
     register_groups()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Lets weights and whatever else is drawn without a generator of its own be the same in every order of tests."""
+    torch.manual_seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Whatever depends on a process of its own (what is imported before what, signals,
 import contextlib
 import importlib
 import io
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +30,8 @@ def give(folder, module, *words):
         contextlib.chdir(folder),
         mock.patch.object(sys, "argv", [f"gqn_rl.{module}", *map(str, words)]),
         mock.patch.dict(os.environ),
+        # Hydra sets up logging anew, which closes all handlers; absl's then closes the stream that it once found: pytest's.
+        mock.patch.object(logging, "shutdown"),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),

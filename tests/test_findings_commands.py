@@ -13,6 +13,7 @@ from gqn_rl.analyse import FINDINGS, main
 from gqn_rl.analyses.common import UNTRAINED
 from gqn_rl.checkpoint import save_model
 from gqn_rl.dataset.manifest import MANIFEST, write_json
+from gqn_rl.envs.rooms.cameras import FOVY_DEG
 from gqn_rl.writers.pictures import palette
 from tests.flat_settings import build_model
 from tests.tiny_findings import make_scenes, rng
@@ -57,8 +58,8 @@ def home(tmp_path_factory):
     """A folder with a data set of rooms, a GQN and a VAE."""
     folder = tmp_path_factory.mktemp("home")
     make_scenes(folder / "data", "rooms", held_out_scenes=8)
-    make_scenes(folder / "cubes", "digit_cube", held_out_scenes=2)
-    save_model(folder / "gqn.safetensors", tiny_model(), {"step": 1})
+    make_scenes(folder / "cubes", "digit_cube", held_out_scenes=2, fovy_deg=FOVY_DEG)
+    save_model(folder / "gqn.safetensors", tiny_model(fovy_deg=FOVY_DEG), {"step": 1})
     vae = build_model("vae", image_size=IMAGE_SIZE, code_size=6, features=8)
     save_model(folder / "vae.safetensors", vae, {"step": 1})
     return folder

@@ -158,7 +158,6 @@ def test_two_runs_of_one_command_are_written_and_not_repeated(tmp_path):
     words = [
         "-m",
         "repr=oracle,random_encoder",
-        "model@repr.model=gqn_debug",
         "runtime=torch",
         "camera=fixed",
         "gif=false",

@@ -62,7 +62,7 @@ def test_an_unknown_analysis_is_answered_with_the_known(what):
 def test_commands_go_from_an_encoder_to_figures(tmp_path, sizes):
     """A decoder is trained, found finished, and analysed in both ways; every table and figure is there and readable."""
     make_maze_data(tmp_path / "data")
-    save_model(tmp_path / "encoder.safetensors", tiny_gqn(**sizes), {"step": 1})
+    save_model(tmp_path / "encoder.safetensors", tiny_gqn(fovy_deg=80.0, **sizes), {"step": 1})
     words = f"encoder=encoder.safetensors data.root=data run_dir=map {SMALL_DECODER} {SMALL_TRAINING}"
     trained = run(tmp_path, "train_map", words)
     assert trained.returncode == 0, trained.stderr
