@@ -30,7 +30,7 @@ def give(folder, module, *words):
         contextlib.chdir(folder),
         mock.patch.object(sys, "argv", [f"gqn_rl.{module}", *map(str, words)]),
         mock.patch.dict(os.environ),
-        # Hydra sets up logging anew, which closes all handlers; absl's then closes the stream that it once found: pytest's.
+        # Hydra sets up logging anew and closes all handlers; absl's closes the stream that it found once: pytest's.
         mock.patch.object(logging, "shutdown"),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
