@@ -25,8 +25,9 @@ REFUSED = {
 PAIRS = list(itertools.product(sorted(REPRESENTATIONS), sorted(DENSITIES)))
 
 
-@pytest.fixture(scope="module", params=[pair for pair in PAIRS if pair not in REFUSED], ids="-".join)
+@pytest.fixture(params=[pair for pair in PAIRS if pair not in REFUSED], ids="-".join)
 def model(request):
+    """A new one for each test, since an encoder lays out the weights that it is given as it needs them."""
     return tiny_member(*request.param)
 
 
@@ -62,19 +63,17 @@ def test_samples_are_pictures_of_the_queries(model, views):
 
 
 def test_a_saved_model_answers_the_same(model, views, tmp_path):
-    """Every bit of its weights, its settings, and r and a picture to rounding, which memory's alignment decides."""
+    """Every bit of r and of a picture, and its settings."""
     context, query = views
     context = context if model.predicts_views else query
     save_model(tmp_path / "model.safetensors", model, {"step": 0})
     loaded, _ = load_model(tmp_path / "model.safetensors")
     assert loaded.config == model.config
-    weights = model.state_dict()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.state_dict().items())
     with torch.inference_mode():
         model.eval()
-        torch.testing.assert_close(loaded.encode(context), model.encode(context), rtol=1e-5, atol=1e-6)
+        assert torch.equal(loaded.encode(context), model.encode(context))
         pictures = [one.predict(context, query.viewpoints, sample=False) for one in (loaded, model)]
-    torch.testing.assert_close(*pictures, rtol=1e-5, atol=1e-6)
+    assert torch.equal(*pictures)
 
 
 def test_features_are_read_in_every_frame_that_it_knows(model, views):
