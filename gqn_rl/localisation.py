@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from gqn_rl.models.likelihood import gaussian_nll
@@ -141,16 +142,6 @@ def log_likelihoods(
             nats = gaussian_nll(mse, here[0].numel(), settings.sigma)
         parts.append(-nats.double().cpu())
     return torch.cat(parts).numpy()
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities in proportion to exp(logits).
-
-    >>> softmax(np.log([1.0, 3.0])).round(6).tolist()
-    [0.25, 0.75]
-    """
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
 
 
 def _propose(

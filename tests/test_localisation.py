@@ -8,10 +8,11 @@ import types
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from torch import nn
 
 import gqn_rl
-from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods, softmax
+from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods
 from gqn_rl.models import SceneFacts, SceneModelConfig, build_model
 from gqn_rl.models.likelihood import gaussian_nll
 from gqn_rl.models.protocols import Condition

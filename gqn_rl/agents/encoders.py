@@ -14,6 +14,8 @@ from gqn_rl.representation import load_encoder, num_entries
 from gqn_rl.scene_encoder import SceneEncoder, check_field_of_view
 from gqn_rl.wrappers import FINETUNED, SCRATCH, imagenet_encoder, untrained_encoder
 
+PRETRAINED = ("gqn", "vae", FINETUNED)
+"""Kinds of a representation that come from a pretrained encoder."""
 FEW_DIRECTIONS = 8
 """Fewer can hardly hold a scene: two things have six coordinates."""
 
@@ -31,7 +33,7 @@ def encoder_for(settings: Mapping[str, Any], task: Task, camera: str, env_kwargs
         ValueError: the encoder that is asked for does not exist, or does not go with this task.
     """
     kind = settings["repr"]["kind"]
-    if kind in ("gqn", "vae", FINETUNED):
+    if kind in PRETRAINED:
         encoder = pretrained(settings)
         check_field_of_view(
             encoder, task.model_settings.get("fovy_deg"), name=settings["encoder"] or settings["env"]["name"],

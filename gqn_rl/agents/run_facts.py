@@ -9,13 +9,12 @@ from typing import Any
 
 import gymnasium as gym
 
+from gqn_rl.agents.encoders import PRETRAINED
 from gqn_rl.agents.run_environments import task_arguments
 from gqn_rl.experience import EXPERIENCE, pretraining_experience
 
 CURVE = "curve"
 """Entry of `repr` and of `run.json`: label, colour and line of the representation in figures."""
-PRETRAINED = ("gqn", "vae", "finetuned")
-"""Kinds of a representation that come from a pretrained encoder."""
 _NAMED_APART = ("name", "kind", "features", CURVE)
 _AS_IN_FILES = {"positions": "places"}
 """What `features` is called in `run.json`, whose entry `told` is older than the setting's name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,8 +146,16 @@ def seed_torch(rng: np.random.Generator) -> None:
     torch.manual_seed(int(rng.integers(2**31)))
 
 
-def check_positive(settings: Any, what: str) -> None:
-    """Refuses counts below 1 in a dataclass of settings, by the name that the command line has for them."""
+def check_positive(settings: Any, what: str, but: Collection[str] = ()) -> None:
+    """Refuses counts below 1 in a dataclass of settings, by the name that the command line has for them.
+
+    Args:
+        settings: the dataclass.
+        what: the finding that they are of.
+        but: names of those that are not checked here.
+    """
     for name, value in dataclasses.asdict(settings).items():
+        if name in but:
+            continue
         if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
             raise ValueError(f"`{what}.{name}` must be positive, got {value}.")

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
-from gqn_rl.analyses.common import Subject, need_views, seed_torch, view_counts
+from gqn_rl.analyses.common import Subject, check_positive, need_views, seed_torch, view_counts
 from gqn_rl.analyses.localisation_maps import Mapped, draw_maps
 from gqn_rl.dataset import MultiViewDataset
-from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods, softmax
+from gqn_rl.localisation import LocalisationSettings, localise, log_likelihoods
 from gqn_rl.poses import CameraPose
 from gqn_rl.progress import tqdm
 from gqn_rl.statistics import mean_over_scenes
@@ -53,9 +54,7 @@ class LocalisationFindingSettings:
     figure_scenes: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("num_scenes", "calibration_scenes", "num_cameras", "max_views", "figure_scenes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`localisation.{name}` must be positive, got {getattr(self, name)}.")
+        check_positive(self, "localisation", but=("num_samples", "rounds", "proposals"))
         self.search(1.0)  # refuses what the search cannot do
 
     def search(self, sigma: float) -> LocalisationSettings:
